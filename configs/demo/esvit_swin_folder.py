@@ -1,0 +1,68 @@
+"""EsViT, Swin-T, on your own folder of images; labels are not needed.
+
+    python tools/train.py configs/demo/esvit_swin_folder.py \
+        --cfg-options data_root=/path/to/images
+
+For one GPU. The recipe is the paper's with fewer prototypes and epochs, which suit
+fewer images; --auto-scale-lr fits the learning rate to another batch size.
+"""
+
+_base_ = ['../esvit_swin_t.py']
+
+data_root = ''  # given on the command line
+
+model = dict(
+    neck=dict(out_channels=8192),
+    head=dict(out_channels=8192),
+    region_neck=dict(out_channels=8192),
+    region_head=dict(out_channels=8192),
+)
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=4,
+    # A small folder may have fewer images than a batch.
+    drop_last=False,
+    dataset=dict(
+        _delete_=True,
+        type='UnlabeledFolder',
+        data_root=data_root,
+        # A file that is no image is reported and left out; 'raise' stops instead.
+        pipeline=[
+            dict(type='LoadImage', on_error='skip'),
+            *_base_.train_pipeline[1:],
+        ],
+    ),
+)
+knn_dataloader = None
+knn_val_dataloader = None
+
+max_epochs = 100
+train_cfg = dict(max_epochs=max_epochs)
+# lr = 5e-4 x batch / 256
+optim_wrapper = dict(optimizer=dict(lr=6.25e-5))
+auto_scale_lr = dict(base_batch_size=32)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-9, end=10, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-6,
+        begin=10,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingParamScheduler',
+        param_name='weight_decay',
+        eta_min_ratio=10,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+custom_hooks = [
+    # Higher than the paper's for a smaller batch.
+    dict(type='EMATeacherHook', momentum=0.9995),
+    dict(type='TeacherTempHook', warmup_epochs=30),
+    dict(type='FreezeLastLayerHook'),
+    dict(type='RandomStateHook'),
+    dict(type='TrainingMonitorHook'),
+]

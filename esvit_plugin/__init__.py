@@ -1,0 +1,24 @@
+"""EsViT, efficient self-supervised vision transformers, for OpenMMLab.
+
+Importing the package registers its backbones, necks, heads, model, transforms,
+data sets, hooks and optimiser wrappers in mmpretrain's registries, so that
+``custom_imports = dict(imports=['esvit_plugin'])`` in a config is all it takes.
+"""
+
+try:
+    from .compat import allow_mmengine_checkpoints, check_versions
+except ModuleNotFoundError as error:
+    if error.name == 'pkg_resources':
+        raise ImportError(
+            'mmengine needs pkg_resources, which setuptools 81 dropped. '
+            "Install it with: pip install 'setuptools<81'"
+        ) from error
+    raise
+from .version import __version__
+
+check_versions()
+allow_mmengine_checkpoints()
+
+from . import datasets, engine, evaluation, models  # noqa: E402
+
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']

@@ -1,0 +1,6 @@
+"""Loading an image and cutting it into augmented views."""
+
+from .loading import LoadImage
+from .multi_crop import MultiCrop
+
+__all__ = ['LoadImage', 'MultiCrop']

@@ -1,0 +1,15 @@
+from .ema_teacher_hook import EMATeacherHook
+from .freeze_last_layer_hook import FreezeLastLayerHook
+from .knn_monitor_hook import KNNMonitorHook
+from .random_state_hook import RandomStateHook
+from .teacher_temp_hook import TeacherTempHook
+from .training_monitor_hook import TrainingMonitorHook
+
+__all__ = [
+    'EMATeacherHook',
+    'FreezeLastLayerHook',
+    'KNNMonitorHook',
+    'RandomStateHook',
+    'TeacherTempHook',
+    'TrainingMonitorHook',
+]

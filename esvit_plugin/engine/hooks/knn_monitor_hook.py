@@ -1,0 +1,94 @@
+"""k-NN accuracy of the teacher while it is trained."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch.utils.data import DataLoader
+
+from ...evaluation.features import extract_features
+from ...evaluation.knn import weighted_knn
+from .utils import unwrap_model
+
+
+@HOOKS.register_module()
+class KNNMonitorHook(Hook):
+    """Evaluates the teacher by weighted k-NN during training.
+
+    Results stand in the log and in the visualiser as ``knn/top1_k20`` and so on.
+    ``tools/knn.py`` takes its data from this hook's config as well.
+
+    Args:
+        train_dataloader: Config of the loader of the images that vote, in mmengine's
+            form. Its pipeline has no random steps and ends in ``PackInputs``.
+        val_dataloader: Config of the loader of the images to classify.
+        interval: Epochs between evaluations; the last epoch always has one.
+            Defaults to 10.
+        ks: Numbers of neighbours. Defaults to (10, 20, 100, 200).
+        temperature: Temperature of the votes. Defaults to 0.07.
+
+    Raises:
+        ValueError: If ``interval`` is not positive.
+    """
+
+    def __init__(
+        self,
+        train_dataloader: dict,
+        val_dataloader: dict,
+        interval: int = 10,
+        ks: Sequence[int] = (10, 20, 100, 200),
+        temperature: float = 0.07,
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f'KNNMonitorHook: interval must be >= 1, got {interval}.')
+        self.interval = interval
+        self.ks = tuple(ks)
+        self.temperature = temperature
+        self._configs = (train_dataloader, val_dataloader)
+        self._loaders: list[DataLoader] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Build the loaders, so that missing data shows before training."""
+        self._loaders = [build_eval_loader(cfg) for cfg in self._configs]
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Evaluate, if it is time."""
+        last = runner.epoch + 1 == runner.max_epochs
+        if not (last or self.every_n_epochs(runner, self.interval)):
+            return
+        model = unwrap_model(runner)
+        model.teacher.eval()
+        runner.logger.info('k-NN of the teacher: extracting features')
+        features = [extract_features(model, loader) for loader in self._loaders]
+        model.teacher.train()
+        device = get_device()
+        tensors = [tensor.to(device) for pair in features for tensor in pair]
+        results = weighted_knn(*tensors, ks=self.ks, temperature=self.temperature)
+        scalars = {}
+        for k, (top1, top5) in results.items():
+            runner.logger.info(f'k-NN, k={k}: top-1 {top1:.2f} %, top-5 {top5:.2f} %')
+            scalars[f'knn/top1_k{k}'] = top1
+            scalars[f'knn/top5_k{k}'] = top5
+        runner.visualizer.add_scalars(scalars, step=runner.iter)
+
+
+def build_eval_loader(cfg: dict) -> DataLoader:
+    """Build a loader for evaluation that leaves the training's random stream alone.
+
+    Args:
+        cfg: Config of a dataloader in mmengine's form. ``sampler`` defaults to one
+            that does not shuffle, ``collate_fn`` to ``default_collate``.
+
+    Returns:
+        The loader.
+    """
+    cfg = copy.deepcopy(dict(cfg))
+    cfg.setdefault('sampler', dict(type='DefaultSampler', shuffle=False))
+    cfg.setdefault('collate_fn', dict(type='default_collate'))
+    loader = Runner.build_dataloader(cfg, seed=0)
+    loader.generator = torch.Generator()
+    return loader

@@ -1,0 +1,139 @@
+"""A resumed run that continues as if nothing had happened."""
+
+import logging
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.registry import HOOKS
+
+_KEY = 'random_states'
+
+
+@HOOKS.register_module()
+class RandomStateHook(Hook):
+    """Makes runs reproducible, whether resumed or not and for any workers.
+
+    - The state of every random generator (Python, numpy, torch, CUDA) of every
+      process is part of the checkpoints of an epoch's end, and set again on resume,
+      so that stochastic depth and everything else random goes on where it stopped.
+    - Transforms that draw by seed, epoch and sample (``MultiCrop``) are told seed
+      and epoch.
+    - Data loaders and validation do not touch the training's random stream.
+
+    With an iteration-based loop only the last point holds, as there is no end of an
+    epoch to start again from.
+    """
+
+    # Restores last before an epoch, and gathers after evaluation but before
+    # CheckpointHook (VERY_LOW) writes.
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self._to_save: list[dict] | None = None
+        self._to_restore: dict | None = None
+        self._before_val: dict | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Give the loader a generator of its own.
+
+        A loader draws a seed from the global generator whenever it starts workers:
+        once for persistent ones, and once more after a resume.
+        """
+        loader = runner.train_dataloader
+        if loader.generator is None:
+            loader.generator = torch.Generator().manual_seed(runner.seed)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Restore the random state after a resume; tell the epoch to transforms."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return
+        for transform in _transforms(runner.train_dataloader.dataset):
+            if hasattr(transform, 'set_epoch'):
+                transform.set_epoch(runner.seed, runner.epoch)
+        if self._to_restore is not None:
+            _set_state(self._to_restore)
+            self._to_restore = None
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Gather the states of all processes for a checkpoint."""
+        # Only the main process writes checkpoints, too late to gather there.
+        self._to_save = all_gather_object(_get_state())
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the states into the checkpoint, if it is one of an epoch's end."""
+        if self._to_save is not None:
+            checkpoint[_KEY] = self._to_save
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Forget the states of the last epoch's end."""
+        self._to_save = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the state of this process until training starts."""
+        if not runner._resume:
+            return
+        states = checkpoint.get(_KEY)
+        if states is None or len(states) != get_world_size():
+            print_log(
+                'The checkpoint holds the random states of '
+                f'{0 if states is None else len(states)} processes, this run has '
+                f'{get_world_size()}: training goes on from fresh random states.',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        self._to_restore = states[get_rank()]
+
+    def before_val(self, runner: Runner) -> None:
+        """Remember the state before validation."""
+        self._before_val = _get_state()
+
+    def after_val(self, runner: Runner) -> None:
+        """Continue as if there had been no validation."""
+        if self._before_val is not None:
+            _set_state(self._before_val)
+            self._before_val = None
+
+
+def _transforms(dataset: Any) -> list[Any]:
+    """Transforms of a data set, also inside wrappers such as ``ConcatDataset``."""
+    pipeline = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
+    found = list(pipeline)
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for item in inner:
+        if item is not None:
+            found += _transforms(item)
+    return found
+
+
+def _get_state() -> dict[str, Any]:
+    """State of all generators, in types that ``weights_only`` loading takes."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    numpy_keys = torch.from_numpy(keys.astype(np.int64))
+    state: dict[str, Any] = dict(
+        python=random.getstate(),
+        numpy=(name, numpy_keys, position, has_gauss, gauss),
+        torch=torch.get_rng_state(),
+    )
+    if torch.cuda.is_available():
+        state['cuda'] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_state(state: dict[str, Any]) -> None:
+    version, internal, gauss_next = state['python']
+    random.setstate((version, tuple(internal), gauss_next))
+    name, keys, position, has_gauss, gauss = state['numpy']
+    keys = keys.cpu().numpy().astype(np.uint32)
+    np.random.set_state((name, keys, position, has_gauss, gauss))
+    torch.set_rng_state(state['torch'].cpu())
+    if 'cuda' in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'].cpu())

@@ -1,0 +1,105 @@
+"""Signs of collapse, seen early."""
+
+import logging
+import math
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from .utils import single_optimizer, unwrap_model
+
+
+@HOOKS.register_module()
+class TrainingMonitorHook(Hook):
+    """Warns once of a collapse, and completes the log.
+
+    A self-distilled network can collapse in two ways: to the same output for all
+    images (``feature_spread`` near 0), or to a uniform output (``loss_view`` stuck
+    at ln K). Each is checked over the last ``window`` iterations, from 5 % of the
+    training on, as every run starts near ln K.
+
+    The log shows ``weight_decay``, the highest of all parameter groups, beside what
+    the model and other hooks report. mmengine keeps a million values of every
+    logged scalar, copies them at each iteration and writes them into every
+    checkpoint; this hook keeps fewer, so that long runs do not slow down.
+
+    Args:
+        window: Number of iterations looked at, and their interval. Defaults to 100.
+        min_spread: Feature spread below which images count as indistinguishable.
+            Defaults to 0.01.
+        max_history: Number of values kept of each logged scalar. Defaults to 10000.
+    """
+
+    # Before LoggerHook (BELOW_NORMAL) writes, after RuntimeInfoHook (VERY_HIGH) has
+    # collected the losses.
+    priority = 'NORMAL'
+
+    def __init__(
+        self, window: int = 100, min_spread: float = 0.01, max_history: int = 10000
+    ) -> None:
+        self.window = window
+        self.min_spread = min_spread
+        self.max_history = max_history
+        self._warned: set[str] = set()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Log the weight decay; look for a collapse once per window."""
+        groups = single_optimizer(runner, self).param_groups
+        hub = runner.message_hub
+        hub.update_scalar(
+            'train/weight_decay', max(group['weight_decay'] for group in groups)
+        )
+        if not self.every_n_train_iters(runner, self.window):
+            return
+        for buffer in hub.log_scalars.values():
+            buffer.max_length = self.max_history
+        if runner.iter + 1 >= 0.05 * runner.max_iters:
+            self._check_spread(runner)
+            self._check_loss(runner)
+
+    def _check_spread(self, runner: Runner) -> None:
+        spread = self._mean(runner, 'feature_spread')
+        if spread is not None and spread < self.min_spread:
+            self._warn_once(
+                'spread',
+                f'feature_spread is {spread:.2g} over the last {self.window} '
+                'iterations: the teacher gives all images almost the same feature, a '
+                'collapse. Likely causes: a batch with one image per process, a '
+                'learning rate too high for the batch size, or center_momentum near 1.',
+            )
+
+    def _check_loss(self, runner: Runner) -> None:
+        loss = self._mean(runner, 'loss_view')
+        if loss is None:
+            return
+        model = unwrap_model(runner)
+        loss /= 1 - model.region_weight
+        uniform = math.log(model.head.out_channels)
+        if abs(loss / uniform - 1) < 0.005:
+            self._warn_once(
+                'loss',
+                f'The view loss is {loss:.3f} over the last {self.window} iterations, '
+                f'stuck at ln K = {uniform:.3f}, the loss of a uniform output. Likely '
+                'causes: a teacher temperature above 0.07 or raised too early (longer '
+                'TeacherTempHook.warmup_epochs), a learning rate too high or zero, or '
+                'a teacher that does not follow (EMATeacherHook missing).',
+            )
+
+    def _mean(self, runner: Runner, name: str) -> float | None:
+        scalars = runner.message_hub.log_scalars
+        key = f'train/{name}'
+        return scalars[key].mean(self.window) if key in scalars else None
+
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            print_log(message, logger='current', level=logging.WARNING)

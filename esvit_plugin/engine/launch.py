@@ -1,0 +1,106 @@
+"""What the command-line tools share: reading a config, starting processes."""
+
+import argparse
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every tool with a config has."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. data_root=/path/to/images',
+    )
+
+
+def add_launch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a tool that runs a config with a Runner."""
+    add_config_options(parser)
+    parser.add_argument(
+        '--work-dir',
+        help='folder of logs and checkpoints; default work_dirs/<name of the config>',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+
+
+def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
+    """Choose the work folder: the option, the config's or one of its name."""
+    name = os.path.splitext(os.path.basename(args.config))[0]
+    default = cfg.get('work_dir') or os.path.join('work_dirs', name)
+    cfg.work_dir = args.work_dir or default
+
+
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config and apply ``--cfg-options``.
+
+    A config names its data folder once, as the variable ``data_root``, and uses it
+    in several data sets. ``--cfg-options data_root=...`` therefore replaces the old
+    value in all of them, which mmengine by itself does not do.
+
+    Args:
+        path: The config file.
+        options: Overrides by dotted name.
+
+    Returns:
+        The merged config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If ``data_root`` is given, but the config has none.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'There is no config file {path}.')
+    cfg = Config.fromfile(path)
+    options = dict(options or {})
+    if 'data_root' in options:
+        if 'data_root' not in cfg:
+            raise ValueError(
+                f'{path} has no variable data_root; set the data_root of its data '
+                'sets instead, e.g. train_dataloader.dataset.data_root=...'
+            )
+        _replace_data_root(cfg._cfg_dict, cfg.data_root, options['data_root'])
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def _replace_data_root(node: Any, old: str, new: str) -> None:
+    if isinstance(node, dict):
+        if node.get('data_root') == old:
+            node['data_root'] = new
+        children: Any = node.values()
+    else:
+        children = node if isinstance(node, (list, tuple)) else ()
+    for child in children:
+        _replace_data_root(child, old, new)
+
+
+def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
+    """Make the Runner of a config work with a launcher, also without a GPU.
+
+    mmengine starts processes with CUDA calls, and wraps the model for a CUDA
+    device, even for the gloo backend.
+
+    Args:
+        cfg: The config; ``launcher`` is set, and on a CPU ``model_wrapper_cfg``.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
+    cfg.launcher = launcher
+    if launcher == 'pytorch' and get_device() == 'cpu':
+        if not dist.is_initialized():
+            dist.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+        )
+        # Processes share the cores; torch would give each of them all.
+        per_process = torch.get_num_threads() // int(os.environ['LOCAL_WORLD_SIZE'])
+        torch.set_num_threads(max(1, per_process))

@@ -1,0 +1,93 @@
+"""Optimiser wrappers that clip each parameter's gradient by its own norm."""
+
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmpretrain.registry import OPTIM_WRAPPERS
+
+
+class _PerParamClip:
+    """Replaces the clipping of mmengine's optimiser wrappers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        clip_grad = kwargs.get('clip_grad')
+        if clip_grad is not None and set(clip_grad) != {'max_norm'}:
+            raise ValueError(
+                f'{type(self).__name__} clips every parameter by its own norm and '
+                'takes clip_grad=dict(max_norm=...) only, got '
+                f'clip_grad={dict(clip_grad)}.'
+            )
+        super().__init__(*args, **kwargs)
+
+    def _clip_grad(self) -> None:
+        groups = self.optimizer.param_groups  # type: ignore[attr-defined]
+        params = [p for group in groups for p in group['params']]
+        grads = [p.grad for p in params if p.grad is not None]
+        if not grads:
+            return
+        max_norm = self.clip_grad_kwargs['max_norm']  # type: ignore[attr-defined]
+        norms = torch.stack(torch._foreach_norm(grads))
+        factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(grads, list(factors.unbind()))
+        self.message_hub.update_scalar(  # type: ignore[attr-defined]
+            'train/grad_norm', torch.linalg.vector_norm(norms)
+        )
+
+
+@OPTIM_WRAPPERS.register_module()
+class PerParamClipOptimWrapper(_PerParamClip, OptimWrapper):
+    """mmengine's ``OptimWrapper`` that clips every parameter by its own norm.
+
+    DINO and EsViT scale each parameter's gradient down to ``max_norm`` by itself,
+    not all of them together. The log shows ``grad_norm``, the norm of all
+    gradients before clipping.
+
+    Args:
+        clip_grad: ``dict(max_norm=3.0)`` in the paper's recipe, or None.
+        **kwargs: Other options of mmengine's ``OptimWrapper``, e.g.
+            ``accumulative_counts``.
+
+    Raises:
+        ValueError: If ``clip_grad`` has other keys than ``max_norm``.
+    """
+
+
+@OPTIM_WRAPPERS.register_module()
+class PerParamClipAmpOptimWrapper(_PerParamClip, AmpOptimWrapper):
+    """The same with automatic mixed precision, as ``--amp`` selects it.
+
+    Args:
+        dtype: 'float16' or 'bfloat16'. Defaults to 'float16'.
+        loss_scale: As in mmengine's ``AmpOptimWrapper``. Defaults to None, which
+            means 'dynamic' for float16 and no scaling for bfloat16, whose range is
+            that of float32.
+        **kwargs: Options of ``PerParamClipOptimWrapper``.
+
+    Raises:
+        ValueError: If ``dtype`` is another one, or ``clip_grad`` has other keys
+            than ``max_norm``.
+        RuntimeError: On a CPU, where mmengine has no mixed precision.
+    """
+
+    def __init__(
+        self,
+        dtype: str = 'float16',
+        loss_scale: str | float | dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if dtype not in ('float16', 'bfloat16'):
+            raise ValueError(
+                f"{type(self).__name__}: dtype must be 'float16' or 'bfloat16', "
+                f'got {dtype!r}.'
+            )
+        if get_device() == 'cpu':
+            raise RuntimeError(
+                'Mixed precision needs an accelerator, and none is found. Train in '
+                "float32 on a CPU: leave out --amp, or set optim_wrapper.type='"
+                "PerParamClipOptimWrapper'."
+            )
+        if loss_scale is None:
+            loss_scale = 'dynamic' if dtype == 'float16' else dict(enabled=False)
+        super().__init__(dtype=dtype, loss_scale=loss_scale, **kwargs)

@@ -1,0 +1,77 @@
+"""Weighted k-nearest-neighbour classification of features."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@torch.no_grad()
+def weighted_knn(
+    train_feats: Tensor,
+    train_labels: Tensor,
+    test_feats: Tensor,
+    test_labels: Tensor,
+    ks: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    block_size: int = 1024,
+) -> dict[int, tuple[float, float]]:
+    """Classify by the votes of the k most similar training images (Section 4.1).
+
+    A neighbour of cosine similarity s votes with weight exp(s / temperature) for
+    its class. Test images are taken in blocks, so that memory beyond the features
+    stays bounded by ``block_size`` x number of training images.
+
+    Args:
+        train_feats: Features (N, C); they are L2-normalised here.
+        train_labels: Classes (N,), integers from 0.
+        test_feats: Features (M, C).
+        test_labels: Classes (M,).
+        ks: Numbers of neighbours. Values above N count as N.
+            Defaults to (10, 20, 100, 200).
+        temperature: Temperature of the votes. Defaults to 0.07.
+        block_size: Test images per block. Defaults to 1024.
+
+    Returns:
+        Top-1 and top-5 accuracy in percent for each k. With fewer than 5 classes
+        the second is the accuracy over all of them, 100.
+
+    Raises:
+        ValueError: If shapes do not fit, a set is empty or a k is not positive.
+    """
+    for name, feats, labels in (
+        ('train', train_feats, train_labels),
+        ('test', test_feats, test_labels),
+    ):
+        if feats.dim() != 2 or labels.shape != feats.shape[:1] or not len(feats):
+            raise ValueError(
+                f'weighted_knn: {name} features must be (N, C) and labels (N,) with '
+                f'N > 0, got {tuple(feats.shape)} and {tuple(labels.shape)}.'
+            )
+    if train_feats.shape[1] != test_feats.shape[1]:
+        raise ValueError(
+            f'weighted_knn: train features have {train_feats.shape[1]} channels, test '
+            f'features {test_feats.shape[1]}.'
+        )
+    if min(ks) < 1:
+        raise ValueError(f'weighted_knn: every k must be >= 1, got {tuple(ks)}.')
+    num_classes = int(max(train_labels.max(), test_labels.max())) + 1
+    train_feats = F.normalize(train_feats.float(), dim=1)
+    largest = min(max(ks), len(train_feats))
+    correct = {k: torch.zeros(2) for k in ks}
+    for start in range(0, len(test_feats), block_size):
+        block = slice(start, start + block_size)
+        similarity = F.normalize(test_feats[block].float(), dim=1) @ train_feats.T
+        similarity, neighbours = similarity.topk(largest, dim=1)
+        weights = (similarity / temperature).exp()
+        classes = train_labels[neighbours]
+        target = test_labels[block].unsqueeze(1)
+        for k in ks:
+            votes = weights.new_zeros(len(weights), num_classes)
+            votes.scatter_add_(1, classes[:, :k], weights[:, :k])
+            best = votes.topk(min(5, num_classes), dim=1).indices
+            hits = best == target
+            correct[k] += torch.stack([hits[:, 0].sum(), hits.sum()]).cpu()
+    scale = 100 / len(test_feats)
+    return {k: (float(c[0]) * scale, float(c[1]) * scale) for k, c in correct.items()}

@@ -1,0 +1,252 @@
+"""Swin Transformer as EsViT trains it: one network for 224-px and 96-px views."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmpretrain.models.backbones import SwinTransformer
+from mmpretrain.models.utils.attention import WindowMSA
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+
+class DeterministicWindowMSA(WindowMSA):
+    """mmpretrain's window attention with a reproducible gradient of its bias.
+
+    Indexing the bias table scatters its gradient with atomic additions, whose
+    order, and so whose last bits, change from run to run on a CPU with several
+    threads. ``index_select`` adds row by row. Everything else is the parent's.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend within windows.
+
+        Args:
+            x: Window tokens, shape (num_windows * B, N, C).
+            mask: Additive mask, shape (num_windows, N, N), or None.
+
+        Returns:
+            Tensor of shape (num_windows * B, N, C).
+        """
+        num, length, channels = x.shape
+        qkv = self.qkv(x).view(num, length, 3, self.num_heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        index = self.relative_position_index.flatten()
+        bias = self.relative_position_bias_table.index_select(0, index)
+        bias = bias.view(length, length, -1).permute(2, 0, 1)
+        if mask is not None:  # (num_windows, heads, N, N), repeated per image
+            bias = bias + mask.unsqueeze(1)
+            bias = bias.repeat(num // mask.shape[0], 1, 1, 1)
+        attention = (query * self.scale) @ key.transpose(-2, -1) + bias
+        attention = self.attn_drop(self.softmax(attention))
+        x = (attention @ value).transpose(1, 2).reshape(num, length, channels)
+        return self.proj_drop(self.proj(x))
+
+
+@MODELS.register_module()
+class EsViTSwin(SwinTransformer):
+    """Swin Transformer with the window rule of EsViT (Section 3.1, Appendix).
+
+    It is mmpretrain's ``SwinTransformer`` with the same parameter names, so that
+    its weights load by name. What differs is how small maps are treated:
+
+    - A stage whose grid at ``img_size`` is not larger than ``window_size`` uses a
+      window of that grid's size and never shifts. At ``window_size=14`` and 224 px
+      stage 3 is 14x14 unshifted, and stage 4 has a 7x7 table.
+    - At any other input size each stage keeps that window. The map is zero-padded
+      after the first norm up to a multiple of it; padded positions take part in
+      attention; a shifted stage stays shifted even when its map fits one window.
+
+    So one set of weights serves the 224-px and the 96-px views of multi-crop
+    training, and any other size. LayerNorms use eps 1e-6, as the released weights
+    do; mmpretrain's default is 1e-5.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large' or a dict with ``embed_dims``,
+            ``depths`` and ``num_heads``. Defaults to 'tiny'.
+        img_size: Input height and width in pixels that decide each stage's window.
+            Defaults to 224.
+        patch_size: Side of a patch in pixels. Defaults to 4.
+        window_size: Side of a window in positions, 7 or 14 in the paper.
+            Defaults to 7.
+        drop_path_rate: Stochastic depth rate of the last block, growing linearly
+            from 0 at the first. Defaults to 0.1.
+        norm_cfg: Config of every normalisation layer.
+            Defaults to ``dict(type='LN', eps=1e-6)``.
+        init_cfg: Initialisation. Defaults to the paper's: linear weights from a
+            truncated normal of std 0.02, biases 0.
+        **kwargs: Other options of mmpretrain's ``SwinTransformer``:
+            ``out_indices`` (with a norm on each), ``frozen_stages``, ``with_cp``,
+            ``drop_rate``, ``in_channels``, ...
+
+    Raises:
+        ValueError: If ``arch`` is unknown, or ``img_size`` is no multiple of
+            ``patch_size``.
+
+    Example:
+        >>> import torch
+        >>> from esvit_plugin.models import EsViTSwin
+        >>> backbone = EsViTSwin(arch='tiny', window_size=7)
+        >>> [tuple(backbone(torch.rand(1, 3, s, s))[-1].shape) for s in (224, 96)]
+        [(1, 768, 7, 7), (1, 768, 3, 3)]
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        img_size: int = 224,
+        patch_size: int = 4,
+        window_size: int = 7,
+        drop_path_rate: float = 0.1,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | Sequence[dict] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(arch, str) and arch.lower() not in self.arch_zoo:
+            raise ValueError(
+                f'EsViTSwin has no arch {arch!r}; choose one of '
+                f'{sorted(self.arch_zoo)} or give a dict with embed_dims, depths '
+                'and num_heads.'
+            )
+        if img_size % patch_size:
+            raise ValueError(
+                f'EsViTSwin: img_size={img_size} is no multiple of '
+                f'patch_size={patch_size}.'
+            )
+        settings = self.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
+        norm_cfg = norm_cfg or dict(type='LN', eps=1e-6)
+        if init_cfg is None:
+            init_cfg = [
+                dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+                dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+            ]
+        grids = [img_size // patch_size // 2**i for i in range(len(settings['depths']))]
+        super().__init__(
+            arch=arch,
+            img_size=img_size,
+            patch_size=patch_size,
+            window_size=window_size,
+            drop_path_rate=drop_path_rate,
+            # Padding is what makes any input size work. Shrunken stages are told
+            # not to shift, which this option alone would make them do.
+            pad_small_map=True,
+            norm_cfg=norm_cfg,
+            patch_cfg=dict(norm_cfg=norm_cfg),
+            stage_cfgs=[
+                dict(
+                    block_cfgs=dict(
+                        norm_cfg=norm_cfg, attn_cfgs=_attention(grid, window_size)
+                    ),
+                    downsample_cfg=dict(norm_cfg=norm_cfg),
+                )
+                for grid in grids
+            ],
+            init_cfg=init_cfg,
+            **kwargs,
+        )
+        self.patch_size = patch_size
+
+    def pool_last_blocks(self, x: Tensor, num_blocks: int = 4) -> Tensor:
+        """Mean-pooled outputs of the last blocks, the features of linear probes.
+
+        Blocks of the last stage pass its norm first, earlier ones do not
+        (Section 4.1, "Linear probe").
+
+        Args:
+            x: Images, shape (B, 3, H, W).
+            num_blocks: How many of the last blocks, counted over all stages.
+                Defaults to 4.
+
+        Returns:
+            Tensor of shape (B, sum of the blocks' widths), earliest block first.
+
+        Raises:
+            ValueError: If the network has fewer blocks.
+        """
+        blocks = [block for stage in self.stages for block in stage.blocks]
+        if not 1 <= num_blocks <= len(blocks):
+            raise ValueError(
+                f'num_blocks={num_blocks}, but this network has {len(blocks)} blocks.'
+            )
+        outputs: list[Tensor] = []
+        handles = [
+            block.register_forward_hook(lambda _m, _i, output: outputs.append(output))
+            for block in blocks[-num_blocks:]
+        ]
+        try:
+            self(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        last_norm = getattr(self, f'norm{self.num_layers - 1}')
+        num_normed = min(num_blocks, self.depths[-1])
+        outputs[-num_normed:] = [last_norm(out) for out in outputs[-num_normed:]]
+        return torch.cat([out.mean(1) for out in outputs], dim=-1)
+
+
+def _attention(grid: int, window_size: int) -> dict:
+    """Options of a stage's attention, given its grid at ``img_size``."""
+    options: dict[str, Any] = dict(window_msa=DeterministicWindowMSA)
+    if grid <= window_size:
+        options.update(window_size=grid, shift_size=0)
+    return options
+
+
+# Released name -> name here. The order of the patch-merging inputs differs too.
+_RENAMES = (
+    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
+    (r'^layers\.', 'stages.'),
+    (r'\.attn\.', '.attn.w_msa.'),
+    (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
+    (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
+)
+
+
+def swin_from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the Swin weights of the authors' program to those of ``EsViTSwin``.
+
+    Args:
+        state_dict: Backbone weights by released name (no ``module.`` prefix).
+            Names it does not know are passed on unchanged, so that a strict load
+            reports them.
+
+    Returns:
+        Weights by this package's (and mmpretrain's) name.
+    """
+    stages = [int(k.split('.')[1]) for k in state_dict if k.startswith('layers.')]
+    converted: dict[str, Tensor] = OrderedDict()
+    for released, value in state_dict.items():
+        if released.endswith('attn_mask'):
+            continue  # rebuilt for each map size
+        name = re.sub(r'^norm\.', f'norm{max(stages, default=3)}.', released)
+        for pattern, replacement in _RENAMES:
+            name = re.sub(pattern, replacement, name)
+        if '.downsample.' in name:
+            value = _merge_order(value)
+        converted[name] = value
+        if name.endswith('relative_position_bias_table'):
+            # mmpretrain stores the index as a buffer; it follows from the shape.
+            side = (int(value.shape[0] ** 0.5) + 1) // 2
+            index_name = name.replace('bias_table', 'index')
+            converted[index_name] = _position_index(side)
+    return converted
+
+
+def _merge_order(value: Tensor) -> Tensor:
+    """Reorder the last axis from (column, row, channel) to (channel, row, column).
+
+    Released patch merging concatenates four maps; mmpretrain's unfolds.
+    """
+    split = value.unflatten(-1, (2, 2, -1))
+    return split.movedim((-3, -2, -1), (-1, -2, -3)).flatten(-3).contiguous()
+
+
+def _position_index(side: int) -> Tensor:
+    """Row of the bias table for each pair of positions of a square window."""
+    rows, cols = torch.meshgrid(torch.arange(side), torch.arange(side), indexing='ij')
+    rows, cols = rows.flatten(), cols.flatten()
+    row_offset = rows[:, None] - rows[None] + side - 1
+    col_offset = cols[:, None] - cols[None] + side - 1
+    return row_offset * (2 * side - 1) + col_offset

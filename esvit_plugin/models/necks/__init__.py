@@ -1,0 +1,3 @@
+from .dino_projection import DINOProjection
+
+__all__ = ['DINOProjection']

@@ -1,0 +1,331 @@
+"""EsViT: self-distillation of views and regions with an EMA teacher."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from .checkpoint_check import check_checkpoint
+
+
+@MODELS.register_module()
+class EsViT(BaseSelfSupervisor):
+    """Efficient self-supervised vision transformer (arXiv 2106.09785, Section 3).
+
+    A student sees all views of an image, a teacher only the global ones. The view
+    head compares whole views, the region head regions matched by their backbone
+    features. The teacher has no gradient: ``EMATeacherHook`` moves it after each
+    step of the optimiser. In a state dict ``backbone.*`` is the student's backbone
+    and ``teacher.backbone.*`` the teacher's, the one to evaluate.
+
+    Any backbone of mmpretrain whose last output is a map (B, C, H, W) fits: its
+    positions are the regions, their mean is the view.
+
+    Args:
+        backbone: Config of the backbone.
+        neck: Config of the views' projection, a ``DINOProjection``.
+        head: Config of the view-level loss, a ``DINOViewHead``.
+        region_neck: Config of the regions' projection. Defaults to None.
+        region_head: Config of the region-level loss, a ``RegionMatchingHead``.
+            Defaults to None; with both None training is view-only (L_V alone).
+        region_weight: Weight of the region loss; the view loss has the rest, so
+            that the losses sum to the paper's 0.5 L_V + 0.5 L_R. View-only
+            training uses L_V with weight 1. Defaults to 0.5.
+        data_preprocessor: Config of the normalisation; its type defaults to
+            ``MultiCropDataPreprocessor``.
+        pretrained: Path of a checkpoint of the whole model. Defaults to None.
+        init_cfg: Initialisation of the whole model. Defaults to None.
+
+    Raises:
+        ValueError: If only one of the region parts is given, if ``region_weight``
+            is outside (0, 1), or if the widths of backbone and necks, or the
+            ``out_channels`` of necks and heads, differ.
+    """
+
+    teacher: nn.ModuleDict
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        region_neck: dict | None = None,
+        region_head: dict | None = None,
+        region_weight: float = 0.5,
+        data_preprocessor: dict | None = None,
+        pretrained: str | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        if isinstance(data_preprocessor, dict) or data_preprocessor is None:
+            data_preprocessor = dict(data_preprocessor or {})
+            data_preprocessor.setdefault('type', 'MultiCropDataPreprocessor')
+        if (region_neck is None) != (region_head is None):
+            raise ValueError(
+                'EsViT: region_neck and region_head belong together; give both, or '
+                'set both to None for view-only training. Got '
+                f'region_neck={region_neck} and region_head={region_head}.'
+            )
+        if not 0 < region_weight < 1:
+            raise ValueError(
+                f'EsViT: region_weight must lie between 0 and 1, got {region_weight}. '
+                'For view-only training set region_neck and region_head to None.'
+            )
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            pretrained=pretrained,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.region_neck = _build(region_neck)
+        self.region_head = _build(region_head)
+        self.region_weight = region_weight if self.with_regions else 0.0
+        self._check_widths()
+        self.teacher = nn.ModuleDict(
+            {name: copy.deepcopy(part) for name, part in self._student_parts()}
+        )
+        self.teacher.requires_grad_(False)
+        for module in self.teacher.modules():
+            # Stochastic depth is the student's alone (Section 3.2).
+            if hasattr(module, 'drop_prob'):
+                module.drop_prob = 0.0
+        self.register_load_state_dict_pre_hook(check_checkpoint)
+
+    @property
+    def with_regions(self) -> bool:
+        """Whether the region-level task is trained."""
+        return self.region_neck is not None
+
+    def _student_parts(self) -> Iterator[tuple[str, nn.Module]]:
+        for name in ('backbone', 'neck', 'region_neck'):
+            part = getattr(self, name)
+            if part is not None:
+                yield name, part
+
+    def _check_widths(self) -> None:
+        pairs = [('neck', 'head')]
+        if self.with_regions:
+            pairs.append(('region_neck', 'region_head'))
+        # mmpretrain's Swin and others list the width of each stage.
+        widths = getattr(self.backbone, 'num_features', None)
+        width = widths[-1] if isinstance(widths, (list, tuple)) else None
+        for neck_name, head_name in pairs:
+            neck, head = getattr(self, neck_name), getattr(self, head_name)
+            if width is not None and neck.in_channels != width:
+                raise ValueError(
+                    f'EsViT: {neck_name}.in_channels={neck.in_channels}, but the last '
+                    f'feature map of backbone {type(self.backbone).__name__} has '
+                    f'{width} channels. Set model.{neck_name}.in_channels={width}.'
+                )
+            if neck.out_channels != head.out_channels:
+                raise ValueError(
+                    f'EsViT: {neck_name}.out_channels={neck.out_channels}, but '
+                    f'{head_name}.out_channels={head.out_channels}; they are the '
+                    'number of prototypes and must be equal.'
+                )
+
+    def init_weights(self) -> None:
+        """Initialise the student and start the teacher from the same weights.
+
+        A checkpoint given by ``pretrained`` or ``init_cfg`` keeps its own teacher.
+        """
+        super().init_weights()
+        init_cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
+        if not any(cfg and cfg['type'] == 'Pretrained' for cfg in init_cfgs):
+            for name, part in self._student_parts():
+                self.teacher[name].load_state_dict(part.state_dict())
+
+    @torch.no_grad()
+    def update_teacher(self, momentum: float) -> None:
+        """Move the teacher towards the student, t <- m t + (1 - m) s.
+
+        Parameters only: batch-norm statistics are the teacher's own, it runs in
+        training mode.
+
+        Args:
+            momentum: The weight m of the old teacher, in [0, 1].
+        """
+        teacher, student = [], []
+        for name, part in self._student_parts():
+            teacher += list(self.teacher[name].parameters())
+            student += list(part.parameters())
+        torch._foreach_mul_(teacher, momentum)
+        torch._foreach_add_(teacher, student, alpha=1 - momentum)
+
+    def extract_feat(self, inputs: Tensor, source: str = 'teacher') -> Tensor:
+        """Pooled features of whole images, as k-NN evaluation uses them.
+
+        Args:
+            inputs: Normalised images, shape (B, 3, H, W).
+            source: 'teacher', which the paper evaluates, or 'student'.
+                Defaults to 'teacher'.
+
+        Returns:
+            Tensor of shape (B, C).
+        """
+        return self.extract_regions(inputs, source).mean(dim=1)
+
+    def extract_regions(self, inputs: Tensor, source: str = 'teacher') -> Tensor:
+        """Features of the positions of the last map, row by row.
+
+        Args:
+            inputs: Normalised images, shape (B, 3, H, W).
+            source: 'teacher' or 'student'. Defaults to 'teacher'.
+
+        Returns:
+            Tensor of shape (B, T, C).
+
+        Raises:
+            ValueError: If ``source`` is neither, or the backbone's last output is
+                no map.
+        """
+        if source not in ('teacher', 'student'):
+            raise ValueError(f"source must be 'teacher' or 'student', got {source!r}.")
+        backbone = self.backbone if source == 'student' else self.teacher['backbone']
+        outputs = backbone(inputs)
+        last = outputs[-1] if isinstance(outputs, (tuple, list)) else outputs
+        if not isinstance(last, Tensor) or last.dim() != 4:
+            found = tuple(last.shape) if isinstance(last, Tensor) else type(last)
+            raise ValueError(
+                f'EsViT takes the last output of {type(backbone).__name__} as a map '
+                f'(B, C, H, W), but got {found}. Set its options so that it returns '
+                "one, e.g. out_indices and, for a ViT, out_type='featmap'."
+            )
+        return last.flatten(2).transpose(1, 2)
+
+    def loss(
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: list[DataSample] | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of a batch of multi-crop views.
+
+        Args:
+            inputs: One tensor (B, n, 3, S, S) per size of view, largest first; all
+                views of the first size are global. A list of single views
+                (B, 3, S, S), as mmpretrain's ``MultiView`` gives, is taken too.
+            data_samples: Unused.
+
+        Returns:
+            ``loss_view`` and, with regions, ``loss_region``, weighted so that
+            their sum is the paper's loss; for the log ``teacher_entropy`` in nats
+            and ``feature_spread``, the standard deviation of the teacher's
+            unit-length view features over the batch, 0 when all images look alike
+            to it and 1 at most.
+
+        Raises:
+            ValueError: If the views do not fit the model.
+        """
+        groups = self._group_views(inputs)
+        student = _split_views([self._regions(g, 'student') for g in groups])
+        with torch.no_grad():
+            teacher = _split_views([self._regions(groups[0], 'teacher')])
+            teacher_views = torch.stack([regions.mean(1) for regions in teacher])
+            teacher_logits = self.teacher['neck'](teacher_views.flatten(0, 1))
+        student_views = torch.stack([regions.mean(1) for regions in student])
+        student_logits = self.neck(student_views.flatten(0, 1))
+        losses = self.head.loss(
+            student_logits.chunk(len(student)), teacher_logits.chunk(len(teacher))
+        )
+        losses['feature_spread'] = _spread(teacher_views.flatten(0, 1))
+        if self.with_regions:
+            with torch.no_grad():
+                teacher_regions = _project(self.teacher['region_neck'], teacher)
+            student_regions = _project(self.region_neck, student)
+            losses.update(
+                self.region_head.loss(
+                    student_regions, teacher_regions, student, teacher
+                )
+            )
+            losses['loss_region'] = self.region_weight * losses['loss_region']
+        losses['loss_view'] = (1 - self.region_weight) * losses['loss_view']
+        return losses
+
+    def _regions(self, views: Tensor, source: str) -> Tensor:
+        """Regions (B, n, T, C) of views (B, n, 3, S, S), in one forward pass.
+
+        Images are ordered view by view, so that batch-dependent layers see the
+        same batch as the released program's.
+        """
+        batch, number = views.shape[:2]
+        images = views.transpose(0, 1).flatten(0, 1)
+        regions = self.extract_regions(images, source)
+        if regions.shape[-1] != self.neck.in_channels:
+            raise ValueError(
+                f'EsViT: the backbone gives {regions.shape[-1]} channels, but '
+                f'neck.in_channels={self.neck.in_channels}.'
+            )
+        return regions.unflatten(0, (number, batch)).transpose(0, 1)
+
+    def _group_views(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Check the views and stack those of one size, (B, n, 3, S, S)."""
+        if isinstance(inputs, Tensor) or not inputs:
+            raise ValueError(
+                'EsViT trains on a list of views, one tensor per size, but got '
+                f'{_describe(inputs)}. Put the MultiCrop transform into the pipeline '
+                "and collate_fn=dict(type='default_collate') into the dataloader."
+            )
+        by_size: dict[Any, list[Tensor]] = {}
+        for views in inputs:
+            if views.dim() == 4:
+                views = views.unsqueeze(1)
+            if views.dim() != 5:
+                raise ValueError(
+                    'EsViT: views must have shape (B, n, 3, S, S) or (B, 3, S, S), '
+                    f'got {_describe(views)}.'
+                )
+            by_size.setdefault(tuple(views.shape[-2:]), []).append(views)
+        groups = [torch.cat(views, 1) for views in by_size.values()]
+        if groups[0].shape[1] < 2:
+            raise ValueError(
+                'EsViT needs at least 2 global views, the views of the first size, '
+                f'but got {groups[0].shape[1]}; views: {_describe(inputs)}.'
+            )
+        patch = getattr(self.backbone, 'patch_size', 1)
+        for size in by_size:
+            if isinstance(patch, int) and any(side % patch for side in size):
+                raise ValueError(
+                    f'EsViT: a view of {size[0]}x{size[1]} px is no multiple of the '
+                    f'patch size {patch} of {type(self.backbone).__name__}. Set the '
+                    'sizes in MultiCrop to multiples of it.'
+                )
+        return groups
+
+
+def _build(cfg: dict | nn.Module | None) -> nn.Module | None:
+    return MODELS.build(cfg) if isinstance(cfg, dict) else cfg
+
+
+def _describe(inputs: Any) -> str:
+    if isinstance(inputs, Tensor):
+        return f'a tensor of shape {tuple(inputs.shape)}'
+    if isinstance(inputs, (list, tuple)):
+        return f'[{", ".join(_describe(item) for item in inputs)}]'
+    return str(type(inputs))
+
+
+def _split_views(groups: Sequence[Tensor]) -> list[Tensor]:
+    """Regions (B, T_v, C) of every view, from (B, n, T, C) per size."""
+    return [view for group in groups for view in group.unbind(1)]
+
+
+def _project(neck: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
+    """Logits (B, T_v, K) of the regions of every view, in one call of the neck."""
+    logits = neck(torch.cat([view.flatten(0, 1) for view in views]))
+    counts = [view.shape[0] * view.shape[1] for view in views]
+    return [
+        part.unflatten(0, view.shape[:2])
+        for part, view in zip(logits.split(counts), views, strict=True)
+    ]
+
+
+def _spread(features: Tensor) -> Tensor:
+    """Standard deviation over the batch of unit vectors (N, C), as a length."""
+    unit = nn.functional.normalize(features.float(), dim=-1)
+    return unit.var(dim=0, correction=0).sum().sqrt()

@@ -1,0 +1,182 @@
+"""LoadImage: equal to mmcv's on good files, clear about bad ones."""
+
+import io
+import logging
+
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+from mmengine.logging import MMLogger
+from mmpretrain.datasets import CustomDataset
+from PIL import Image
+
+from esvit_plugin.datasets import LoadImage
+from esvit_plugin.datasets.transforms.loading import is_truncated
+
+FORMATS = {
+    'jpg': dict(format='JPEG'),
+    'jpeg': dict(format='JPEG', progressive=True),
+    'png': dict(format='PNG'),
+    'bmp': dict(format='BMP'),
+    'webp': dict(format='WEBP'),
+}
+
+
+def image():
+    noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((120, 90), Image.Resampling.BICUBIC)
+
+
+def encoded(**options):
+    buffer = io.BytesIO()
+    image().save(buffer, **options)
+    return buffer.getvalue()
+
+
+def with_thumbnail():
+    """A JPEG whose header holds a whole smaller JPEG, end marker included."""
+    exif = Image.Exif()
+    exif[0x010E] = 'x'
+    thumbnail = io.BytesIO()
+    image().resize((16, 12)).save(thumbnail, format='JPEG')
+    header = b'Exif\x00\x00' + exif.tobytes()[6:] + thumbnail.getvalue()
+    return encoded(format='JPEG', exif=header)
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return dict(img_path=str(path))
+
+
+@pytest.mark.parametrize('ending', FORMATS)
+def test_equals_mmcv_on_good_files(tmp_path, ending):
+    results = write(tmp_path / f'a.{ending}', encoded(**FORMATS[ending]))
+    made = LoadImage()(dict(results))
+    wanted = LoadImageFromFile()(dict(results))
+    np.testing.assert_array_equal(made['img'], wanted['img'])
+    assert made['img'].dtype == np.uint8
+    assert made['img_shape'] == made['ori_shape'] == wanted['ori_shape'] == (90, 120)
+
+
+def test_output_is_bgr(tmp_path):
+    path = tmp_path / 'blue.png'
+    Image.new('RGB', (8, 6), (0, 0, 255)).save(path)
+    assert LoadImage()(dict(img_path=str(path)))['img'][0, 0].tolist() == [255, 0, 0]
+
+
+def test_options_of_mmcv(tmp_path):
+    results = write(tmp_path / 'a.png', encoded(format='PNG'))
+    floats = LoadImage(to_float32=True)(dict(results))
+    assert floats['img'].dtype == np.float32
+    grey = LoadImage(color_type='grayscale', imdecode_backend='pillow')(dict(results))
+    assert grey['img'].shape == (90, 120)
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('ending', FORMATS)
+@pytest.mark.parametrize('keep', [0.02, 0.5, 0.97])
+def test_truncated_files_are_refused(tmp_path, ending, keep, backend):
+    content = encoded(**FORMATS[ending])
+    results = write(tmp_path / f'a.{ending}', content[: int(keep * len(content))])
+    with pytest.raises(OSError, match=f'a.{ending}'):
+        LoadImage(imdecode_backend=backend)(results)
+
+
+@pytest.mark.parametrize('options', [FORMATS['jpg'], FORMATS['jpeg'], FORMATS['png']])
+def test_truncation_is_seen_in_the_bytes(options):
+    """Whatever the decoder does: OpenCV 4.8 takes truncated JPEGs."""
+    content = encoded(**options)
+    assert not is_truncated(content)
+    assert not is_truncated(content + bytes(20))
+    half = content[: len(content) // 2]
+    assert is_truncated(half) and is_truncated(half + bytes(len(half)))
+    assert is_truncated(content[:3]) == (options['format'] == 'JPEG')
+    assert is_truncated(content[:-2]) and is_truncated(content[:30])
+
+
+def test_end_marker_of_a_thumbnail_does_not_count():
+    content = with_thumbnail()
+    assert content.count(b'\xff\xd9') == 2
+    assert not is_truncated(content)
+    assert is_truncated(content[:-50]) and b'\xff\xd9' in content[:-50]
+
+
+def test_padded_markers_are_allowed():
+    content = encoded(format='JPEG')
+    assert not is_truncated(content[:2] + b'\xff\xff' + content[2:])
+    assert is_truncated(b'\xff\xd8\x00\x00\x00\x00')
+
+
+def test_other_content_is_left_to_the_decoder():
+    assert not is_truncated(b'BM123') and not is_truncated(b'')
+
+
+BAD = {
+    'empty.png': (b'', 'empty'),
+    'text.jpg': (b'not an image at all', 'decoder'),
+    'cut.jpg': (encoded(format='JPEG')[:-200], 'truncated'),
+    'cut.png': (encoded(format='PNG')[:-200], 'truncated'),
+}
+
+
+@pytest.mark.parametrize('name', [*BAD, 'missing.png'])
+def test_error_names_file_reason_and_remedies(tmp_path, name):
+    path = tmp_path / name
+    content, reason = BAD.get(name, (None, 'No such file'))
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(OSError) as caught:
+        LoadImage()(dict(img_path=str(path)))
+    for words in (str(path), reason, 'Remove', "on_error='skip'"):
+        assert words in str(caught.value)
+
+
+class Recorder(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def logged():
+    logger = MMLogger.get_current_instance()
+    recorder = Recorder()
+    for duplicates in logger.handlers[0].filters:
+        recorder.addFilter(type(duplicates)(logger.name))
+    logger.addHandler(recorder)
+    yield recorder.lines
+    logger.removeHandler(recorder)
+
+
+@pytest.mark.parametrize('name', BAD)
+def test_skip_warns_once_and_returns_none(tmp_path, logged, name):
+    results = write(tmp_path / name, BAD[name][0])
+    transform = LoadImage(on_error='skip')
+    assert transform(dict(results)) is None and transform(dict(results)) is None
+    about = [line for line in logged if str(tmp_path / name) in line]
+    assert len(about) == 1 and BAD[name][1] in about[0]
+
+
+def test_data_set_draws_another_sample(tmp_path):
+    write(tmp_path / 'a.jpg', BAD['cut.jpg'][0])
+    write(tmp_path / 'b.jpg', encoded(format='JPEG'))
+    dataset = CustomDataset(
+        data_root=str(tmp_path),
+        with_label=False,
+        pipeline=[dict(type='LoadImage', on_error='skip')],
+    )
+    assert dataset[0]['img_path'].endswith('b.jpg')
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="'raise' or 'skip'.*'ignore'"):
+        LoadImage(on_error='ignore')
+    with pytest.raises(TypeError, match='ignore_empty'):
+        LoadImage(ignore_empty=True)
+
+
+def test_repr():
+    assert "on_error='skip'" in repr(LoadImage(on_error='skip'))

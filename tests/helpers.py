@@ -1,0 +1,103 @@
+"""Small models, data and runners that several tests use."""
+
+from typing import Any
+
+import torch
+from mmengine.runner import Runner
+from mmpretrain.structures import DataSample
+from torch.utils.data import Dataset
+
+SMALL_SWIN = dict(
+    type='EsViTSwin',
+    arch=dict(embed_dims=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
+    img_size=64,
+    window_size=4,
+    drop_path_rate=0.0,
+)
+
+
+def small_model(
+    regions: bool = True, num_prototypes: int = 32, **backbone: Any
+) -> dict[str, Any]:
+    """Config of an EsViT that trains in milliseconds."""
+    neck = dict(
+        type='DINOProjection',
+        in_channels=128,
+        out_channels=num_prototypes,
+        hidden_channels=32,
+        bottleneck_channels=16,
+    )
+    cfg: dict[str, Any] = dict(
+        type='EsViT',
+        backbone={**SMALL_SWIN, **backbone},
+        neck=dict(neck),
+        head=dict(type='DINOViewHead', out_channels=num_prototypes),
+    )
+    if regions:
+        cfg['region_neck'] = dict(neck)
+        cfg['region_head'] = dict(
+            type='RegionMatchingHead', out_channels=num_prototypes
+        )
+    return cfg
+
+
+def random_views(batch: int = 2, num_local: int = 3) -> list[torch.Tensor]:
+    """Two global and some local views of a made-up batch."""
+    return [
+        torch.randn(batch, 2, 3, 64, 64),
+        torch.randn(batch, num_local, 3, 32, 32),
+    ]
+
+
+class RandomViews(Dataset):
+    """Made-up multi-crop samples; the same index always gives the same views."""
+
+    def __init__(self, length: int = 8, num_local: int = 3) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.globals = torch.randn(length, 2, 3, 64, 64, generator=generator)
+        self.locals = torch.randn(length, num_local, 3, 32, 32, generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.globals)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        views = [self.globals[index], self.locals[index]]
+        return dict(inputs=views, data_samples=DataSample())
+
+
+def build_runner(work_dir: Any, **overrides: Any) -> Runner:
+    """A Runner on made-up data with the optimiser and hooks of the recipe."""
+    cfg: dict[str, Any] = dict(
+        model=small_model(),
+        work_dir=str(work_dir),
+        experiment_name=f'test_{torch.randint(10**9, ()).item()}',
+        train_dataloader=dict(
+            batch_size=4,
+            num_workers=0,
+            dataset=RandomViews(),
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(
+            type='PerParamClipOptimWrapper',
+            constructor='MatrixDecayOptimWrapperConstructor',
+            optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04),
+            clip_grad=dict(max_norm=3.0),
+        ),
+        custom_hooks=[
+            dict(type='EMATeacherHook'),
+            dict(type='TeacherTempHook', warmup_epochs=2),
+            dict(type='FreezeLastLayerHook'),
+            dict(type='RandomStateHook'),
+            dict(type='TrainingMonitorHook'),
+        ],
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1),
+            checkpoint=dict(type='CheckpointHook', interval=1),
+        ),
+        randomness=dict(seed=0),
+        default_scope='mmpretrain',
+    )
+    cfg.update(overrides)
+    return Runner(**cfg)

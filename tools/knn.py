@@ -1,0 +1,69 @@
+"""Weighted k-NN accuracy of a pre-trained checkpoint.
+
+The images come from the config's KNNMonitorHook: those of ``train_dataloader`` vote,
+those of ``val_dataloader`` are classified.
+"""
+
+import argparse
+import os.path as osp
+
+import torch
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from mmpretrain.registry import MODELS
+
+from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
+from esvit_plugin.engine.launch import add_config_options, load_config
+from esvit_plugin.evaluation import extract_features, weighted_knn
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the pre-training')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--student',
+        action='store_true',
+        help='evaluate the student; default is the teacher, as in the paper',
+    )
+    parser.add_argument('--k', type=int, nargs='+', default=[10, 20, 100, 200])
+    parser.add_argument('--temperature', type=float, default=0.07)
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Extract the features of both sets and classify."""
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    hooks = [h for h in cfg.get('custom_hooks', []) if h['type'] == 'KNNMonitorHook']
+    if not hooks:
+        raise ValueError(
+            f'{args.config} has no KNNMonitorHook in custom_hooks, which says what '
+            'images to classify; add one with a train_dataloader and a val_dataloader.'
+        )
+    if not osp.isfile(args.checkpoint):
+        raise FileNotFoundError(f'There is no checkpoint {args.checkpoint}.')
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+    model.to(get_device())
+    model.eval()
+    source = 'student' if args.student else 'teacher'
+    tensors: list[torch.Tensor] = []
+    for key in ('train_dataloader', 'val_dataloader'):
+        loader = build_eval_loader(hooks[0][key])
+        print(f'Extracting {source} features of {len(loader.dataset)} images ({key})')
+        tensors += extract_features(
+            model, loader, lambda images: model.extract_feat(images, source)
+        )
+    tensors = [tensor.to(get_device()) for tensor in tensors]
+    results = weighted_knn(*tensors, ks=args.k, temperature=args.temperature)
+    for k, (top1, top5) in results.items():
+        print(f'k={k:<4} top-1 {top1:6.2f} %  top-5 {top5:6.2f} %')
+
+
+if __name__ == '__main__':
+    main()

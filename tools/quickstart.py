@@ -1,0 +1,149 @@
+"""Pre-train a small EsViT on embedded photographs, and look at what it learnt.
+
+Prints the k-NN accuracy on raw pixels, with random weights and with the trained
+teacher, and draws the learning curve and region correspondences.
+"""
+
+import argparse
+import copy
+import json
+import os.path as osp
+from glob import glob
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torchvision.transforms.functional as TF
+from mmengine.runner import Runner
+from PIL import Image
+
+from esvit_plugin.datasets import load_photo
+from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
+from esvit_plugin.engine.launch import add_launch_options, load_config, set_work_dir
+from esvit_plugin.evaluation import (
+    best_matches,
+    extract_features,
+    match_accuracy,
+    plot_correspondence,
+    weighted_knn,
+)
+from esvit_plugin.models import EsViT
+
+ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
+CONFIG = osp.join(ROOT, 'configs', 'demo', 'esvit_swin_photos.py')
+PHOTOS = ('astronaut', 'chelsea', 'coffee', 'motorcycle_left', 'china', 'flower')
+NUM_MATCHES = 10
+
+
+def knn_top1(model: EsViT, loaders: list, raw: bool = False) -> float:
+    """20-NN top-1 accuracy in percent of the teacher, or of raw pixels."""
+    extract = (lambda images: images.flatten(1)) if raw else None
+    sets = [extract_features(model, loader, extract) for loader in loaders]
+    return weighted_knn(*sets[0], *sets[1], ks=[20])[20][0]
+
+
+def view_pair(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A square of a photograph, and its mirrored, jittered and grey copy."""
+    photo = Image.fromarray(load_photo(name))
+    image = TF.center_crop(photo, [256, 256])
+    copy = TF.adjust_brightness(TF.adjust_contrast(TF.hflip(image), 1.3), 0.8)
+    return np.asarray(image), np.asarray(TF.rgb_to_grayscale(copy, 3))
+
+
+@torch.no_grad()
+def region_features(model: EsViT, image: np.ndarray) -> torch.Tensor:
+    """Features (H, W, C) of the regions of an RGB image, from the teacher."""
+    bgr = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1).unsqueeze(0)
+    batch = model.data_preprocessor(dict(inputs=bgr))
+    regions = model.extract_regions(batch['inputs'])[0]
+    side = int(len(regions) ** 0.5)
+    return regions.unflatten(0, (side, side)).cpu()
+
+
+def correspondence(model: EsViT) -> tuple[list[torch.Tensor], float]:
+    """Matches on the first photograph, and the mean accuracy over all."""
+    accuracies, matches = [], []
+    for name in PHOTOS:
+        source, target = (region_features(model, view) for view in view_pair(name))
+        accuracies.append(match_accuracy(source, target, NUM_MATCHES)[0])
+        matches.append(
+            best_matches(source.flatten(0, 1), target.flatten(0, 1), NUM_MATCHES)
+        )
+    return matches, float(np.mean(accuracies))
+
+
+def plot_curves(log: str, path: str) -> None:
+    """Draw losses, k-NN accuracy and signs of collapse over the iterations."""
+    with open(log) as file:
+        records = [json.loads(line) for line in file]
+    panels = {
+        'loss (weighted)': ('loss_view', 'loss_region'),
+        'k-NN top-1, %': ('knn/top1_k20',),
+        'teacher entropy, nats': ('teacher_entropy',),
+        'feature spread': ('feature_spread',),
+    }
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6))
+    for axis, (title, keys) in zip(axes.flat, panels.items(), strict=True):
+        for key in keys:
+            points = [(r['step'], r[key]) for r in records if key in r]
+            axis.plot(*zip(*points, strict=True), label=key, marker='.')
+        axis.set(title=title, xlabel='iteration')
+        axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Train, evaluate, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', nargs='?', default=CONFIG, help='config to train')
+    add_launch_options(parser)
+    args = parser.parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    set_work_dir(cfg, args)
+    runner = Runner.from_cfg(cfg)
+    model = runner.model
+    hook = next(h for h in cfg.custom_hooks if h['type'] == 'KNNMonitorHook')
+    loaders = [
+        build_eval_loader(hook[key]) for key in ('train_dataloader', 'val_dataloader')
+    ]
+    untrained = copy.deepcopy(model)
+    with torch.random.fork_rng():
+        untrained.init_weights()
+    untrained.eval()
+    accuracy = {
+        'raw pixels': knn_top1(untrained, loaders, raw=True),
+        'random weights': knn_top1(untrained, loaders),
+    }
+    before, share_before = correspondence(untrained)
+    runner.train()
+    model.eval()
+    accuracy['trained teacher'] = knn_top1(model, loaders)
+    after, share_after = correspondence(model)
+
+    curves = osp.join(cfg.work_dir, 'learning_curve.png')
+    picture = osp.join(cfg.work_dir, 'correspondence.png')
+    logs = glob(osp.join(cfg.work_dir, '*', 'vis_data', 'scalars.json'))
+    plot_curves(max(logs, key=osp.getmtime), curves)
+    plot_correspondence(
+        picture,
+        view_pair(PHOTOS[0]),
+        (8, 8),
+        [('random weights', before[0]), ('trained teacher', after[0])],
+    )
+    print('\n20-NN top-1 accuracy on test crops of 16 photographs')
+    for name, value in accuracy.items():
+        print(f'  {name:<16} {value:6.2f} %')
+    print(f'Matched regions at the mirrored place, over {len(PHOTOS)} photographs')
+    print(f'  random weights   {share_before:6.2f} %')
+    print(f'  trained teacher  {share_after:6.2f} %')
+    print(f'Learning curve:       {curves}\nRegion correspondence: {picture}')
+    print(f'Checkpoints and logs: {cfg.work_dir}')
+
+
+if __name__ == '__main__':
+    main()
