@@ -78,7 +78,8 @@ def allow_mmengine_checkpoints() -> None:
         return  # weights_only is off by default, and only types can be registered
     # The module was renamed in numpy 2; checkpoints of both must load.
     core = importlib.import_module(
-        'numpy._core' if digit_version(np.__version__) >= digit_version('2.0')
+        'numpy._core'
+        if digit_version(np.__version__) >= digit_version('2.0')
         else 'numpy.core'
     )
     multiarray = core.multiarray

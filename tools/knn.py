@@ -7,7 +7,6 @@ those of ``val_dataloader`` are classified.
 import argparse
 import os.path as osp
 
-import torch
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
@@ -15,7 +14,7 @@ from mmpretrain.registry import MODELS
 
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
 from esvit_plugin.engine.launch import add_config_options, load_config
-from esvit_plugin.evaluation import extract_features, weighted_knn
+from esvit_plugin.evaluation import knn_accuracy
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,15 +51,17 @@ def main() -> None:
     model.to(get_device())
     model.eval()
     source = 'student' if args.student else 'teacher'
-    tensors: list[torch.Tensor] = []
-    for key in ('train_dataloader', 'val_dataloader'):
-        loader = build_eval_loader(hooks[0][key])
-        print(f'Extracting {source} features of {len(loader.dataset)} images ({key})')
-        tensors += extract_features(
-            model, loader, lambda images: model.extract_feat(images, source)
-        )
-    tensors = [tensor.to(get_device()) for tensor in tensors]
-    results = weighted_knn(*tensors, ks=args.k, temperature=args.temperature)
+    print(f'Extracting the features of the {source}')
+    results = knn_accuracy(
+        model,
+        [
+            build_eval_loader(hooks[0][f'{name}_dataloader'])
+            for name in ('train', 'val')
+        ],
+        ks=args.k,
+        temperature=args.temperature,
+        extract=lambda images: model.extract_feat(images, source),
+    )
     for k, (top1, top5) in results.items():
         print(f'k={k:<4} top-1 {top1:6.2f} %  top-5 {top5:6.2f} %')
 

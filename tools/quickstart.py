@@ -25,10 +25,9 @@ from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
 from esvit_plugin.engine.launch import add_launch_options, load_config, set_work_dir
 from esvit_plugin.evaluation import (
     best_matches,
-    extract_features,
+    knn_accuracy,
     match_accuracy,
     plot_correspondence,
-    weighted_knn,
 )
 from esvit_plugin.models import EsViT
 
@@ -41,8 +40,7 @@ NUM_MATCHES = 10
 def knn_top1(model: EsViT, loaders: list, raw: bool = False) -> float:
     """20-NN top-1 accuracy in percent of the teacher, or of raw pixels."""
     extract = (lambda images: images.flatten(1)) if raw else None
-    sets = [extract_features(model, loader, extract) for loader in loaders]
-    return weighted_knn(*sets[0], *sets[1], ks=[20])[20][0]
+    return knn_accuracy(model, loaders, ks=[20], extract=extract)[20][0]
 
 
 def view_pair(name: str) -> tuple[np.ndarray, np.ndarray]:

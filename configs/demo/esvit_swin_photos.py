@@ -19,9 +19,9 @@ model = dict(
         img_size=64,
         window_size=4,
     ),
-    neck=dict(in_channels=256, out_channels=1024),
+    neck=dict(in_channels=256, out_channels=1024, hidden_channels=512),
     head=dict(out_channels=1024),
-    region_neck=dict(in_channels=256, out_channels=1024),
+    region_neck=dict(in_channels=256, out_channels=1024, hidden_channels=512),
     region_head=dict(out_channels=1024),
 )
 
@@ -29,18 +29,14 @@ train_pipeline = [
     dict(
         type='MultiCrop',
         views=[
-            dict(
-                size=64, scale=(0.4, 1.0), num_views=1, augment=dict(blur_prob=1.0)
-            ),
+            dict(size=64, scale=(0.4, 1.0), num_views=1, augment=dict(blur_prob=1.0)),
             dict(
                 size=64,
                 scale=(0.4, 1.0),
                 num_views=1,
                 augment=dict(blur_prob=0.1, solarize_prob=0.2),
             ),
-            dict(
-                size=32, scale=(0.05, 0.4), num_views=4, augment=dict(blur_prob=0.5)
-            ),
+            dict(size=32, scale=(0.05, 0.4), num_views=4, augment=dict(blur_prob=0.5)),
         ],
     ),
     dict(type='PackInputs'),
@@ -69,9 +65,9 @@ knn_val_dataloader = dict(
     ),
 )
 
-max_epochs = 20
+max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 auto_scale_lr = dict(base_batch_size=64)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-9, end=2, convert_to_iter_based=True),
@@ -93,7 +89,7 @@ param_scheduler = [
 custom_hooks = [
     # A short run needs a teacher that follows faster.
     dict(type='EMATeacherHook', momentum=0.99),
-    dict(type='TeacherTempHook', warmup_epochs=5),
+    dict(type='TeacherTempHook', teacher_temp=0.04, warmup_epochs=0),
     dict(type='FreezeLastLayerHook'),
     dict(type='RandomStateHook'),
     dict(type='TrainingMonitorHook'),

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/demo/linear_swin_photos.py
 
-It reads work_dirs/esvit_swin_photos/epoch_20.pth; another checkpoint with
+It reads work_dirs/esvit_swin_photos/epoch_10.pth; another checkpoint with
 --cfg-options model.backbone.init_cfg.checkpoint=...
 """
 
@@ -25,7 +25,7 @@ model = dict(
         drop_path_rate=0.0,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/esvit_swin_photos/epoch_20.pth',
+            checkpoint='work_dirs/esvit_swin_photos/epoch_10.pth',
             prefix='teacher.backbone.',
         ),
     ),
@@ -68,11 +68,7 @@ test_evaluator = val_evaluator
 train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=20)
 val_cfg = dict()
 test_cfg = dict()
-optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.0)
-)
-param_scheduler = dict(
-    type='CosineAnnealingLR', end=20, convert_to_iter_based=True
-)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.0))
+param_scheduler = dict(type='CosineAnnealingLR', end=20, convert_to_iter_based=True)
 auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(logger=dict(interval=12))

@@ -1,17 +1,18 @@
 """Pooled features of a whole data set."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 
 @torch.no_grad()
 def extract_features(
-    model: nn.Module,
+    model: Any,
     loader: DataLoader,
     extract: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -38,16 +39,19 @@ def extract_features(
             "extract_features needs the data set's order; set sampler=dict("
             "type='DefaultSampler', shuffle=False) in the dataloader."
         )
-    extract = extract or model.extract_feat  # type: ignore[assignment]
+    extract = extract or model.extract_feat
     feats, labels = [], []
     for batch in loader:
-        batch = model.data_preprocessor(batch, False)  # type: ignore[operator]
+        batch = model.data_preprocessor(batch, False)
         feats.append(extract(batch['inputs']).float().cpu())
         labels += [_label(sample) for sample in batch['data_samples']]
     shards = all_gather_object((torch.cat(feats), torch.tensor(labels)))
     size = len(loader.dataset)  # type: ignore[arg-type]
     # The sampler deals images out in turn, and pads the shares to one length.
-    merged = [torch.stack(parts, 1).flatten(0, 1)[:size] for parts in zip(*shards, strict=True)]
+    merged = [
+        torch.stack(parts, 1).flatten(0, 1)[:size]
+        for parts in zip(*shards, strict=True)
+    ]
     return merged[0], merged[1]
 
 

@@ -1,10 +1,15 @@
 """Weighted k-nearest-neighbour classification of features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.device import get_device
 from torch import Tensor
+from torch.utils.data import DataLoader
+
+from .features import extract_features
 
 
 @torch.no_grad()
@@ -70,8 +75,37 @@ def weighted_knn(
         for k in ks:
             votes = weights.new_zeros(len(weights), num_classes)
             votes.scatter_add_(1, classes[:, :k], weights[:, :k])
-            best = votes.topk(min(5, num_classes), dim=1).indices
+            # Stable, so that classes without votes rank the same everywhere.
+            best = votes.sort(dim=1, descending=True, stable=True).indices[:, :5]
             hits = best == target
             correct[k] += torch.stack([hits[:, 0].sum(), hits.sum()]).cpu()
     scale = 100 / len(test_feats)
     return {k: (float(c[0]) * scale, float(c[1]) * scale) for k, c in correct.items()}
+
+
+def knn_accuracy(
+    model: Any,
+    loaders: Sequence[DataLoader],
+    ks: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    extract: Callable[[Tensor], Tensor] | None = None,
+) -> dict[int, tuple[float, float]]:
+    """k-NN accuracy of a model's features on labelled data sets.
+
+    Args:
+        model: See :func:`extract_features`.
+        loaders: The loader of the images that vote, and that of those to classify.
+        ks: Numbers of neighbours.
+        temperature: Temperature of the votes.
+        extract: See :func:`extract_features`.
+
+    Returns:
+        Top-1 and top-5 accuracy in percent for each k.
+    """
+    train, test = (
+        [tensor.to(get_device()) for tensor in extract_features(model, loader, extract)]
+        for loader in loaders
+    )
+    return weighted_knn(
+        train[0], train[1], test[0], test[1], ks=ks, temperature=temperature
+    )

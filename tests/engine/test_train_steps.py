@@ -59,9 +59,7 @@ def test_steps_match_the_authors_program(golden, tmp_path):
     settings = json.loads((golden / 'train_steps.json').read_text())
     reference = np.load(golden / 'train_steps.npz')
     width, classes = settings['embed_dim'], settings['K']
-    neck = dict(
-        type='DINOProjection', in_channels=8 * width, out_channels=classes
-    )
+    neck = dict(type='DINOProjection', in_channels=8 * width, out_channels=classes)
     warmup = settings['warmup_epochs']
     epochs, per_epoch = settings['epochs'], settings['iters_per_epoch']
     record = _Record(settings['steps'] // per_epoch)
@@ -99,16 +97,24 @@ def test_steps_match_the_authors_program(golden, tmp_path):
         ),
         param_scheduler=[
             dict(
-                type='LinearLR', start_factor=1e-9, end=warmup,
+                type='LinearLR',
+                start_factor=1e-9,
+                end=warmup,
                 convert_to_iter_based=True,
             ),
             dict(
-                type='CosineAnnealingLR', eta_min=1e-6, begin=warmup, end=epochs,
+                type='CosineAnnealingLR',
+                eta_min=1e-6,
+                begin=warmup,
+                end=epochs,
                 convert_to_iter_based=True,
             ),
             dict(
-                type='CosineAnnealingParamScheduler', param_name='weight_decay',
-                eta_min_ratio=10, end=epochs, convert_to_iter_based=True,
+                type='CosineAnnealingParamScheduler',
+                param_name='weight_decay',
+                eta_min_ratio=10,
+                end=epochs,
+                convert_to_iter_based=True,
             ),
         ],
         custom_hooks=[

@@ -32,7 +32,10 @@ train_pipeline = [
 eval_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
-        type='ResizeEdge', scale=256, edge='short', backend='pillow',
+        type='ResizeEdge',
+        scale=256,
+        edge='short',
+        backend='pillow',
         interpolation='bicubic',
     ),
     dict(type='CenterCrop', crop_size=224),

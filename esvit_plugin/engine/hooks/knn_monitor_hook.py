@@ -4,14 +4,12 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from ...evaluation.features import extract_features
-from ...evaluation.knn import weighted_knn
+from ...evaluation.knn import knn_accuracy
 from .utils import unwrap_model
 
 
@@ -63,11 +61,8 @@ class KNNMonitorHook(Hook):
         model = unwrap_model(runner)
         model.teacher.eval()
         runner.logger.info('k-NN of the teacher: extracting features')
-        features = [extract_features(model, loader) for loader in self._loaders]
+        results = knn_accuracy(model, self._loaders, self.ks, self.temperature)
         model.teacher.train()
-        device = get_device()
-        tensors = [tensor.to(device) for pair in features for tensor in pair]
-        results = weighted_knn(*tensors, ks=self.ks, temperature=self.temperature)
         scalars = {}
         for k, (top1, top5) in results.items():
             runner.logger.info(f'k-NN, k={k}: top-1 {top1:.2f} %, top-5 {top5:.2f} %')

@@ -116,8 +116,8 @@ def _transforms(dataset: Any) -> list[Any]:
 
 def _get_state() -> dict[str, Any]:
     """State of all generators, in types that ``weights_only`` loading takes."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    numpy_keys = torch.from_numpy(keys.astype(np.int64))
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    numpy_keys = torch.from_numpy(np.asarray(keys, dtype=np.int64))
     state: dict[str, Any] = dict(
         python=random.getstate(),
         numpy=(name, numpy_keys, position, has_gauss, gauss),

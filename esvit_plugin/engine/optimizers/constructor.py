@@ -45,7 +45,8 @@ class MatrixDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             module: The model; parameters without gradient are left out.
             **kwargs: Unused; part of mmengine's interface.
         """
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for name, param in module.named_parameters():
             if param.requires_grad:
                 is_matrix = param.ndim > 1 and not name.endswith('.bias')

@@ -6,43 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.backbones import SwinTransformer
-from mmpretrain.models.utils.attention import WindowMSA
 from mmpretrain.registry import MODELS
 from torch import Tensor
-
-
-class DeterministicWindowMSA(WindowMSA):
-    """mmpretrain's window attention with a reproducible gradient of its bias.
-
-    Indexing the bias table scatters its gradient with atomic additions, whose
-    order, and so whose last bits, change from run to run on a CPU with several
-    threads. ``index_select`` adds row by row. Everything else is the parent's.
-    """
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend within windows.
-
-        Args:
-            x: Window tokens, shape (num_windows * B, N, C).
-            mask: Additive mask, shape (num_windows, N, N), or None.
-
-        Returns:
-            Tensor of shape (num_windows * B, N, C).
-        """
-        num, length, channels = x.shape
-        qkv = self.qkv(x).view(num, length, 3, self.num_heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        index = self.relative_position_index.flatten()
-        bias = self.relative_position_bias_table.index_select(0, index)
-        bias = bias.view(length, length, -1).permute(2, 0, 1)
-        if mask is not None:  # (num_windows, heads, N, N), repeated per image
-            bias = bias + mask.unsqueeze(1)
-            bias = bias.repeat(num // mask.shape[0], 1, 1, 1)
-        attention = (query * self.scale) @ key.transpose(-2, -1) + bias
-        attention = self.attn_drop(self.softmax(attention))
-        x = (attention @ value).transpose(1, 2).reshape(num, length, channels)
-        return self.proj_drop(self.proj(x))
 
 
 @MODELS.register_module()
@@ -148,6 +115,27 @@ class EsViTSwin(SwinTransformer):
         )
         self.patch_size = patch_size
 
+    def _prepare_relative_position_bias_table(
+        self, state_dict: dict, prefix: str, *_: Any
+    ) -> None:
+        """Resize bias tables of another window while loading; called by the parent.
+
+        mmpretrain's own needs ``interp2d``, which SciPy 1.14 removed.
+        """
+        for name, param in self.named_parameters():
+            key = prefix + name
+            if not name.endswith('bias_table') or key not in state_dict:
+                continue
+            table = state_dict[key]
+            side, old_side = (int(len(t) ** 0.5) for t in (param, table))
+            if side != old_side:
+                image = table.T.unflatten(1, (old_side, old_side)).unsqueeze(0)
+                image = F.interpolate(
+                    image, (side, side), mode='bicubic', align_corners=False
+                )
+                state_dict[key] = image[0].flatten(1).T
+                state_dict.pop(key.replace('bias_table', 'index'), None)
+
     def pool_last_blocks(self, x: Tensor, num_blocks: int = 4) -> Tensor:
         """Mean-pooled outputs of the last blocks, the features of linear probes.
 
@@ -188,10 +176,7 @@ class EsViTSwin(SwinTransformer):
 
 def _attention(grid: int, window_size: int) -> dict:
     """Options of a stage's attention, given its grid at ``img_size``."""
-    options: dict[str, Any] = dict(window_msa=DeterministicWindowMSA)
-    if grid <= window_size:
-        options.update(window_size=grid, shift_size=0)
-    return options
+    return dict(window_size=grid, shift_size=0) if grid <= window_size else {}
 
 
 # Released name -> name here. The order of the patch-merging inputs differs too.

@@ -6,6 +6,8 @@ from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..utils import upcast
+
 
 class SelfDistillationHead(BaseModule):
     """Base of the heads that score student logits with centred teacher logits.
@@ -52,12 +54,12 @@ class SelfDistillationHead(BaseModule):
 
     def student_log_probs(self, logits: Tensor) -> Tensor:
         """Log-softmax of student logits (..., K) at the student temperature."""
-        return F.log_softmax(logits.float() / self.student_temp, dim=-1)
+        return F.log_softmax(upcast(logits) / self.student_temp, dim=-1)
 
     @torch.no_grad()
     def teacher_probs(self, logits: Tensor) -> Tensor:
         """Softmax of teacher logits (..., K), centred and sharpened (eq. 1)."""
-        return F.softmax((logits.float() - self.center) / self.teacher_temp, dim=-1)
+        return F.softmax((upcast(logits) - self.center) / self.teacher_temp, dim=-1)
 
     @torch.no_grad()
     def update_center(self, logits: Tensor) -> None:
@@ -65,7 +67,7 @@ class SelfDistillationHead(BaseModule):
 
         The mean runs over the batches of all processes, which must be of one size.
         """
-        mean = logits.float().mean(dim=0, keepdim=True)
+        mean = upcast(logits).mean(dim=0, keepdim=True)
         all_reduce(mean, op='mean')
         self.center.lerp_(mean, 1 - self.center_momentum)
 

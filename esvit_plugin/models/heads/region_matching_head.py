@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..utils import upcast
 from .base import SelfDistillationHead, view_pairs
 
 
@@ -79,6 +80,6 @@ def match_regions(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         Indices (B, T_s) into the teacher's regions, by cosine similarity.
     """
-    student = F.normalize(student.float(), dim=-1)
-    teacher = F.normalize(teacher.float(), dim=-1)
+    student = F.normalize(upcast(student), dim=-1)
+    teacher = F.normalize(upcast(teacher), dim=-1)
     return (student @ teacher.transpose(1, 2)).argmax(dim=-1)

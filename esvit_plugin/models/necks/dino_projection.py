@@ -6,6 +6,8 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils import upcast
+
 
 class Prototypes(nn.Module):
     """Weight-normalised linear layer without bias, ``x @ (g * v / |v|).T``.
@@ -24,8 +26,8 @@ class Prototypes(nn.Module):
         self.weight_v = nn.Parameter(torch.empty(out_channels, in_channels))
 
     def weight(self) -> Tensor:
-        """The normalised weight, shape (K, in_channels), in float32."""
-        return F.normalize(self.weight_v.float(), dim=1) * self.weight_g.float()
+        """The normalised weight, shape (K, in_channels)."""
+        return F.normalize(self.weight_v, dim=1) * self.weight_g
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of bottleneck features (N, in_channels)."""
@@ -110,13 +112,13 @@ class DINOProjection(BaseModule):
     def project(self, x: Tensor) -> Tensor:
         """Map features (N, in_channels) to unit vectors (N, bottleneck_channels).
 
-        The result is float32 also under autocast: squares of float16 numbers
-        overflow or vanish easily.
+        The result is never of half precision, also under autocast: squares of
+        float16 numbers overflow or vanish easily.
         """
-        return F.normalize(self.mlp(x).float(), dim=-1)
+        return F.normalize(upcast(self.mlp(x)), dim=-1)
 
     def prototypes(self) -> Tensor:
-        """The prototypes, shape (K, bottleneck_channels), float32."""
+        """The prototypes, shape (K, bottleneck_channels)."""
         return self.last_layer.weight()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ..utils import upcast
 from .checkpoint_check import check_checkpoint
 
 
@@ -48,6 +49,9 @@ class EsViT(BaseSelfSupervisor):
     """
 
     teacher: nn.ModuleDict
+    region_neck: Any
+    region_head: Any
+    region_weight: float
 
     def __init__(
         self,
@@ -91,10 +95,11 @@ class EsViT(BaseSelfSupervisor):
             {name: copy.deepcopy(part) for name, part in self._student_parts()}
         )
         self.teacher.requires_grad_(False)
-        for module in self.teacher.modules():
+        layers: list[Any] = list(self.teacher.modules())
+        for layer in layers:
             # Stochastic depth is the student's alone (Section 3.2).
-            if hasattr(module, 'drop_prob'):
-                module.drop_prob = 0.0
+            if hasattr(layer, 'drop_prob'):
+                layer.drop_prob = 0.0
         self.register_load_state_dict_pre_hook(check_checkpoint)
 
     @property
@@ -136,7 +141,9 @@ class EsViT(BaseSelfSupervisor):
         A checkpoint given by ``pretrained`` or ``init_cfg`` keeps its own teacher.
         """
         super().init_weights()
-        init_cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
+        init_cfgs = (
+            self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
+        )
         if not any(cfg and cfg['type'] == 'Pretrained' for cfg in init_cfgs):
             for name, part in self._student_parts():
                 self.teacher[name].load_state_dict(part.state_dict())
@@ -151,7 +158,8 @@ class EsViT(BaseSelfSupervisor):
         Args:
             momentum: The weight m of the old teacher, in [0, 1].
         """
-        teacher, student = [], []
+        teacher: list[Tensor] = []
+        student: list[Tensor] = []
         for name, part in self._student_parts():
             teacher += list(self.teacher[name].parameters())
             student += list(part.parameters())
@@ -327,5 +335,5 @@ def _project(neck: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
 
 def _spread(features: Tensor) -> Tensor:
     """Standard deviation over the batch of unit vectors (N, C), as a length."""
-    unit = nn.functional.normalize(features.float(), dim=-1)
+    unit = nn.functional.normalize(upcast(features), dim=-1)
     return unit.var(dim=0, correction=0).sum().sqrt()

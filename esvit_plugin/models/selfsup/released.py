@@ -27,7 +27,9 @@ def esvit_from_released(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         ValueError: If it is no such checkpoint, or its backbone is no Swin.
     """
-    missing = [key for key in ('student', 'teacher', 'dino_loss') if key not in checkpoint]
+    missing = [
+        key for key in ('student', 'teacher', 'dino_loss') if key not in checkpoint
+    ]
     if missing:
         raise ValueError(
             f"No full checkpoint of the authors' EsViT program: it lacks {missing}. "

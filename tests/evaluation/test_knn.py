@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from esvit_plugin.evaluation import weighted_knn
+
+
+def plain_knn(train, train_labels, test, test_labels, k, temperature):
+    """Top-1 and top-5 accuracy, image by image."""
+    hits = np.zeros(2)
+    classes = int(max(train_labels.max(), test_labels.max())) + 1
+    for feature, label in zip(test, test_labels):
+        cosine = torch.cosine_similarity(feature[None], train)
+        votes = [0.0] * classes
+        for index in sorted(range(len(train)), key=lambda i: -cosine[i])[:k]:
+            votes[int(train_labels[index])] += float(
+                torch.exp(cosine[index] / temperature)
+            )
+        order = sorted(range(classes), key=lambda c: -votes[c])
+        hits += [order[0] == label, int(label) in order[:5]]
+    return tuple(100 * hits / len(test))
+
+
+def test_equals_the_plain_classifier_for_any_block_size():
+    train, test = torch.randn(60, 6), torch.randn(25, 6)
+    labels, test_labels = torch.randint(9, (60,)), torch.randint(9, (25,))
+    for block_size in (1, 7, 100):
+        results = weighted_knn(
+            train, labels, test, test_labels, ks=(1, 5, 60), block_size=block_size
+        )
+        for k, found in results.items():
+            expected = plain_knn(train, labels, test, test_labels, k, 0.07)
+            assert found == pytest.approx(expected), k
+
+
+def test_more_neighbours_than_images_and_fewer_than_five_classes():
+    train, labels = torch.eye(3), torch.tensor([0, 1, 1])
+    results = weighted_knn(train, labels, train, labels, ks=(200,))
+    assert results[200] == (100.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(train_labels=torch.zeros(3)), 'train features must be'),
+        (dict(test_feats=torch.zeros(0, 2)), 'test features must be'),
+        (dict(test_feats=torch.zeros(4, 3)), 'test\n?.*features 3'),
+        (dict(ks=(0,)), r'every k must be >= 1, got \(0,\)'),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    labels = torch.zeros(4, dtype=torch.long)
+    options = dict(
+        train_feats=torch.zeros(4, 2),
+        train_labels=labels,
+        test_feats=torch.zeros(4, 2),
+        test_labels=labels,
+    )
+    with pytest.raises(ValueError, match=message):
+        weighted_knn(**{**options, **change})
+
+
+def test_matches_the_authors_program(golden):
+    data = np.load(golden / 'knn.npz')
+    names = ('train', 'train_labels', 'test', 'test_labels')
+    tensors = [torch.from_numpy(data[name]) for name in names]
+    results = weighted_knn(*tensors, ks=(10, 20, 100), temperature=0.07)
+    for k, found in results.items():
+        assert found == pytest.approx(tuple(data[f'top1_top5_k{k}'])), k

@@ -1,0 +1,90 @@
+import argparse
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import build_runner
+from mmengine.logging import HistoryBuffer
+from mmpretrain import registry
+
+from esvit_plugin import compat
+
+
+@pytest.mark.parametrize(
+    ('kind', 'names'),
+    [
+        (
+            'MODELS',
+            'EsViT EsViTSwin DINOProjection DINOViewHead RegionMatchingHead '
+            'MultiCropDataPreprocessor',
+        ),
+        ('TRANSFORMS', 'MultiCrop LoadImage'),
+        ('DATASETS', 'BundledPhotos UnlabeledFolder'),
+        (
+            'HOOKS',
+            'EMATeacherHook TeacherTempHook FreezeLastLayerHook KNNMonitorHook '
+            'RandomStateHook TrainingMonitorHook',
+        ),
+        ('OPTIM_WRAPPERS', 'PerParamClipOptimWrapper PerParamClipAmpOptimWrapper'),
+        ('OPTIM_WRAPPER_CONSTRUCTORS', 'MatrixDecayOptimWrapperConstructor'),
+    ],
+)
+def test_importing_registers_components(kind, names):
+    for name in names.split():
+        assert getattr(registry, kind).get(name) is not None, name
+
+
+@pytest.mark.parametrize('missing', ['mmcv', 'mmpretrain'])
+def test_a_missing_package_is_named_with_its_remedy(missing):
+    code = (
+        'import sys\n'
+        'class Block:\n'
+        '    def find_spec(self, name, *_):\n'
+        f'        if name == {missing!r}:\n'
+        '            raise ModuleNotFoundError(name=name)\n'
+        'sys.meta_path.insert(0, Block())\n'
+        'import esvit_plugin\n'
+    )
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert run.returncode != 0
+    message = run.stderr.splitlines()[-1]
+    assert message.startswith(f'ImportError: esvit_plugin needs {missing}')
+    assert f"pip install '{missing}" in message
+
+
+def test_an_unsupported_version_is_named_with_its_remedy(monkeypatch):
+    import mmcv
+
+    monkeypatch.setattr(mmcv, '__version__', '1.7.0')
+    with pytest.raises(ImportError, match=r'mmcv 1\.7\.0 is installed.*mmcv-lite'):
+        compat.check_versions()
+
+
+def test_checkpoints_of_a_runner_load_with_the_protection_on(tmp_path):
+    runner = build_runner(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=1))
+    runner.train()
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    assert checkpoint['meta']['epoch'] == 1
+    history = checkpoint['message_hub']['log_scalars']['train/loss']
+    assert history.mean() == runner.message_hub.get_scalar('train/loss').mean()
+
+
+class _Reaches:
+    """Unpickles as ``getattr(owner, name)``."""
+
+    def __init__(self, owner, name):
+        self.call = (getattr, (owner, name))
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ('owner', 'name'), [(HistoryBuffer, '__init__'), (argparse.Namespace, 'mean')]
+)
+def test_checkpoints_reach_no_other_attribute(tmp_path, owner, name):
+    path = tmp_path / 'evil.pth'
+    torch.save(_Reaches(owner, name), path)
+    with pytest.raises(Exception, match='allowed|Unsupported|weights_only'):
+        torch.load(path, weights_only=True)

@@ -1,0 +1,357 @@
+"""The command-line tools, as a user calls them."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+from esvit_plugin.engine.launch import load_config
+from esvit_plugin.models import EsViTSwin
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / 'configs' / 'demo'
+# The demo in seconds: few crops, narrow heads.
+QUICK = [
+    'train_cfg.max_epochs=1',
+    'train_dataloader.dataset.num_train=2',
+    'train_dataloader.batch_size=8',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'default_hooks.logger.interval=1',
+]
+NARROW = [
+    'model.neck.hidden_channels=64',
+    'model.region_neck.hidden_channels=64',
+]
+
+
+def call(*command, expect=0, **env):
+    run = subprocess.run(
+        [str(part) for part in command],
+        env={**os.environ, 'PYTHONPATH': str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    output = run.stdout + run.stderr
+    assert run.returncode == expect, output[-4000:]
+    return output
+
+
+def tool(name, *args, **kwargs):
+    return call(sys.executable, ROOT / 'tools' / name, *args, **kwargs)
+
+
+def last_line(output):
+    """The message of the exception that ended a program."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    return next(line for line in reversed(lines) if 'Error: ' in line)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A teacher after one short epoch, trained by two processes."""
+    folder = tmp_path_factory.mktemp('train')
+    output = call(
+        'bash',
+        ROOT / 'tools' / 'dist_train.sh',
+        DEMO / 'esvit_swin_photos.py',
+        2,
+        '--work-dir',
+        folder,
+        '--cfg-options',
+        *QUICK,
+        *NARROW,
+        PORT='29617',
+        PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+    )
+    assert 'k-NN, k=20: top-1' in output
+    # 32 crops, 2 processes of 8 each
+    assert 'Epoch(train) [1][2/2]' in output
+    return folder / 'epoch_1.pth'
+
+
+def test_knn_of_teacher_and_student(trained):
+    args = (DEMO / 'esvit_swin_photos.py', trained, '--k', 10, 20)
+    teacher = tool('knn.py', *args, '--cfg-options', *NARROW)
+    student = tool('knn.py', *args, '--student', '--cfg-options', *NARROW)
+    rows = [
+        [r for r in out.splitlines() if r.startswith('k=')]
+        for out in (teacher, student)
+    ]
+    assert [row.split()[0] for row in rows[0]] == ['k=10', 'k=20']
+    assert rows[0] != rows[1]
+    assert 'features of the teacher' in teacher
+    assert 'features of the student' in student
+
+
+def test_linear_probe_of_the_frozen_teacher_by_prefix(trained, tmp_path):
+    config = DEMO / 'linear_swin_photos.py'
+    options = [
+        'train_cfg.max_epochs=2',
+        'train_cfg.val_interval=2',
+        'train_dataloader.dataset.num_train=8',
+        'train_dataloader.batch_size=16',
+        f'model.backbone.init_cfg.checkpoint={trained}',
+    ]
+    args = ('--work-dir', tmp_path, '--cfg-options', *options)
+    output = tool('train.py', config, *args)
+    assert 'accuracy/top1:' in output
+    probe = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['state_dict']
+    teacher = torch.load(trained, weights_only=True)['state_dict']
+    names = [name for name in probe if name.startswith('backbone.')]
+    for name in names:  # frozen: still the teacher's
+        assert torch.equal(probe[name], teacher[f'teacher.{name}']), name
+    assert any(not torch.equal(teacher[n], teacher[f'teacher.{n}']) for n in names)
+    assert probe['head.fc.weight'].std() > 0
+    metrics = tmp_path / 'metrics.json'
+    tool(
+        'test.py',
+        config,
+        tmp_path / 'epoch_2.pth',
+        '--work-dir',
+        tmp_path,
+        '--out',
+        metrics,
+        '--cfg-options',
+        *options,
+    )
+    assert 'accuracy/top1' in metrics.read_text()
+
+
+def test_own_folder_by_one_option(tmp_path):
+    images = tmp_path / 'images' / 'deeper'
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        image = rng.integers(256, size=(60, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(images / f'{index}.jpg'), image)
+    (images / 'broken.jpg').write_bytes(b'no image')
+    output = tool(
+        'train.py',
+        DEMO / 'esvit_swin_folder.py',
+        '--work-dir',
+        tmp_path / 'run',
+        '--auto-scale-lr',
+        '--cfg-options',
+        f'data_root={tmp_path / "images"}',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=2',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'default_hooks.logger.interval=1',
+        *(
+            f'model.{part}.out_channels=64'
+            for part in ('neck', 'head', 'region_neck', 'region_head')
+        ),
+    )
+    assert 'broken.jpg' in output and 'Skipped' in output
+    assert 'Scaling the original LR by 0.0625' in output
+    assert (tmp_path / 'run' / 'epoch_1.pth').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ([], 'ValueError: UnlabeledFolder has no data_root'),
+        (['data_root=nowhere'], "UnlabeledFolder's folder nowhere/? does not exist"),
+        (['model.neck.in_channels=64'], 'Set model.neck.in_channels=768'),
+        (['data_root=EMPTY'], 'found no image in .*pass --cfg-options data_root='),
+    ],
+)
+def test_bad_configs_are_refused_before_training(options, message, tmp_path):
+    import re
+
+    options = [option.replace('EMPTY', str(tmp_path)) for option in options]
+    extra = ['--cfg-options', *options] if options else []
+    output = tool(
+        'train.py',
+        DEMO / 'esvit_swin_folder.py',
+        '--work-dir',
+        tmp_path / 'run',
+        *extra,
+        expect=1,
+    )
+    assert re.search(message, last_line(output)), last_line(output)
+    assert not list(tmp_path.glob('run/*.pth'))
+
+
+def test_wrong_files_are_refused(trained, tmp_path):
+    demo = DEMO / 'esvit_swin_photos.py'
+    output = tool('train.py', 'configs/nothing.py', expect=1)
+    assert 'There is no config file configs/nothing.py' in last_line(output)
+    output = tool('knn.py', demo, tmp_path / 'nothing.pth', expect=1)
+    assert 'There is no checkpoint' in last_line(output)
+    output = tool('test.py', demo, trained, expect=1)
+    assert 'has no test_dataloader' in last_line(output)
+    # The checkpoint has narrow heads, the config as it is has not.
+    output = tool(
+        'train.py', demo, '--work-dir', tmp_path, '--resume', trained, expect=1
+    )
+    assert 'The checkpoint has neck.mlp.0.weight of shape (64, 256)' in last_line(
+        output
+    )
+
+
+def test_amp_on_a_cpu_is_refused(tmp_path):
+    output = tool(
+        'train.py',
+        DEMO / 'esvit_swin_photos.py',
+        '--work-dir',
+        tmp_path,
+        '--amp',
+        expect=1,
+        CUDA_VISIBLE_DEVICES='',
+    )
+    assert 'leave out --amp' in last_line(output)
+
+
+def test_data_root_replaces_the_folder_everywhere():
+    cfg = load_config(
+        str(ROOT / 'configs/esvit_swin_t.py'), dict(data_root='/data/in1k')
+    )
+    hook = next(h for h in cfg.custom_hooks if h.type == 'KNNMonitorHook')
+    folders = [
+        cfg.train_dataloader.dataset.data_root,
+        hook.train_dataloader.dataset.data_root,
+        hook.val_dataloader.dataset.data_root,
+        cfg.data_root,
+    ]
+    assert folders == ['/data/in1k'] * 4
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+@pytest.mark.parametrize('regions', [True, False])
+def test_released_checkpoints_convert(tmp_path, prefix, regions):
+    """A made-up checkpoint with the names and the layout of the authors' program."""
+    generator = torch.Generator().manual_seed(0)
+
+    def network():
+        dims, shapes = (
+            [16, 32],
+            {
+                'patch_embed.proj.weight': (16, 3, 4, 4),
+                'patch_embed.proj.bias': (16,),
+                'patch_embed.norm.weight': (16,),
+                'patch_embed.norm.bias': (16,),
+                'layers.0.downsample.reduction.weight': (32, 64),
+                'layers.0.downsample.norm.weight': (64,),
+                'layers.0.downsample.norm.bias': (64,),
+                'norm.weight': (32,),
+                'norm.bias': (32,),
+            },
+        )
+        for stage, (dim, heads) in enumerate(zip(dims, (1, 2))):
+            block = f'layers.{stage}.blocks.0.'
+            sizes = {
+                'attn.qkv': (3 * dim, dim),
+                'attn.proj': (dim, dim),
+                'mlp.fc1': (4 * dim, dim),
+                'mlp.fc2': (dim, 4 * dim),
+                'norm1': (dim,),
+                'norm2': (dim,),
+            }
+            for name, size in sizes.items():
+                shapes[f'{block}{name}.weight'] = size
+                shapes[f'{block}{name}.bias'] = size[:1]
+            shapes[f'{block}attn.relative_position_bias_table'] = (49, heads)
+        for head in ('head', 'head_dense')[: 1 + regions]:
+            for index, size in zip((0, 2, 4), ((24, 32), (24, 24), (8, 24))):
+                shapes[f'{head}.mlp.{index}.weight'] = size
+                shapes[f'{head}.mlp.{index}.bias'] = size[:1]
+            shapes[f'{head}.last_layer.weight_g'] = (12, 1)
+            shapes[f'{head}.last_layer.weight_v'] = (12, 8)
+        return {
+            prefix + name: torch.randn(shape, generator=generator)
+            for name, shape in shapes.items()
+        }
+
+    centers = dict(center=torch.randn(1, 12))
+    if regions:
+        centers['center_grid'] = torch.randn(1, 12)
+    released = dict(
+        student=network(),
+        teacher=network(),
+        dino_loss=centers,
+        epoch=7,
+        args=argparse.Namespace(arch='swin_tiny'),
+        optimizer={},
+    )
+    src, dst = tmp_path / 'released.pth', tmp_path / 'converted.pth'
+    torch.save(released, src)
+    tool('model_converters/esvit_to_mmpretrain.py', src, dst)
+
+    neck = dict(
+        type='DINOProjection',
+        in_channels=32,
+        out_channels=12,
+        hidden_channels=24,
+        bottleneck_channels=8,
+    )
+    head = dict(out_channels=12)
+    model = MODELS.build(
+        dict(
+            type='EsViT',
+            backbone=dict(
+                type='EsViTSwin',
+                arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2]),
+                img_size=64,
+                window_size=4,
+                out_indices=(1,),
+            ),
+            neck=neck,
+            head=dict(type='DINOViewHead', **head),
+            region_neck=neck if regions else None,
+            region_head=dict(type='RegionMatchingHead', **head) if regions else None,
+        )
+    )
+    converted = torch.load(dst, weights_only=True)
+    assert converted['meta']['epoch'] == 7
+    model.load_state_dict(converted['state_dict'], strict=True)
+    torch.testing.assert_close(model.head.center, centers['center'])
+    teacher = released['teacher']
+    backbone: EsViTSwin = model.teacher['backbone']
+    qkv = backbone.stages[1].blocks[0].attn.w_msa.qkv.weight
+    assert torch.equal(qkv, teacher[f'{prefix}layers.1.blocks.0.attn.qkv.weight'])
+
+
+def test_other_checkpoints_are_not_converted(tmp_path, trained):
+    output = tool(
+        'model_converters/esvit_to_mmpretrain.py', trained, tmp_path / 'x', expect=1
+    )
+    assert "it lacks ['student', 'teacher', 'dino_loss']" in last_line(output)
+    assert not (tmp_path / 'x').exists()
+
+
+@pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_shell_tools_say_how_to_call_them(name):
+    assert 'usage: ' in call('bash', ROOT / 'tools' / name, expect=2)
+
+
+def test_slurm_asks_for_no_more_gpus_than_it_uses(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    output = call(
+        'bash',
+        ROOT / 'tools' / 'slurm_train.sh',
+        'part',
+        'job',
+        'cfg.py',
+        'out dir',
+        '--amp',
+        GPUS='4',
+        SRUN_ARGS='--exclusive --mem=9G',
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+    )
+    words = output.splitlines()
+    for word in ('--gres=gpu:4', '--ntasks=4', '--exclusive', '--mem=9G', 'out dir'):
+        assert word in words
+    assert words[-3:] == ['--launcher', 'slurm', '--amp']
