@@ -100,4 +100,6 @@ def build_runner(work_dir: Any, **overrides: Any) -> Runner:
         default_scope='mmpretrain',
     )
     cfg.update(overrides)
-    return Runner(**cfg)
+    # Runner takes this one from its config only.
+    wrapper = cfg.pop('model_wrapper_cfg', None)
+    return Runner(**cfg, cfg=dict(model_wrapper_cfg=wrapper))

@@ -26,11 +26,7 @@ train_dataloader = dict(
         _delete_=True,
         type='UnlabeledFolder',
         data_root=data_root,
-        # A file that is no image is reported and left out; 'raise' stops instead.
-        pipeline=[
-            dict(type='LoadImage', on_error='skip'),
-            *_base_.train_pipeline[1:],
-        ],
+        pipeline=_base_.train_pipeline,
     ),
 )
 knn_dataloader = None

@@ -65,9 +65,9 @@ knn_val_dataloader = dict(
     ),
 )
 
-max_epochs = 10
+max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 auto_scale_lr = dict(base_batch_size=64)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-9, end=2, convert_to_iter_based=True),
@@ -97,7 +97,7 @@ custom_hooks = [
         type='KNNMonitorHook',
         train_dataloader=knn_dataloader,
         val_dataloader=knn_val_dataloader,
-        interval=5,
+        interval=4,
         ks=(10, 20),
     ),
 ]

@@ -155,7 +155,6 @@ def test_the_monitor_warns_once_of_a_collapse(tmp_path, monkeypatch):
             collate_fn=dict(type='default_collate'),
         ),
         custom_hooks=[
-            dict(type='EMATeacherHook'),
             dict(type='TeacherTempHook', warmup_teacher_temp=50, teacher_temp=50),
             dict(type='TrainingMonitorHook', window=2, max_history=3),
         ],
@@ -164,9 +163,10 @@ def test_the_monitor_warns_once_of_a_collapse(tmp_path, monkeypatch):
     for head in (runner.model.head, runner.model.region_head):
         head.student_temp = 50.0  # uniform
     runner.train()
-    assert [level for _, level in messages] == [logging.WARNING] * 2
-    assert 'feature_spread is' in messages[0][0]
-    assert 'stuck at ln K = 3.466' in messages[1][0]
+    assert [level for _, level in messages] == [logging.WARNING] * 3
+    assert 'no EMATeacherHook in custom_hooks' in messages[0][0]
+    assert 'feature_spread is' in messages[1][0]
+    assert 'stuck at ln K = 3.466' in messages[2][0]
     for scalars in runner.message_hub.log_scalars.values():
         assert len(scalars.data[0]) <= 4  # trimmed by the next value
 

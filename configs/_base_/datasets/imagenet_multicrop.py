@@ -3,7 +3,8 @@
 data_root = 'data/imagenet/'
 
 train_pipeline = [
-    dict(type='LoadImage'),
+    # A damaged file is named in the log and left out; 'raise' stops instead.
+    dict(type='LoadImage', on_error='skip'),
     dict(
         type='MultiCrop',
         views=[

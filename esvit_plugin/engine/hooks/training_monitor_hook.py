@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from .ema_teacher_hook import EMATeacherHook
 from .utils import single_optimizer, unwrap_model
 
 
@@ -44,6 +45,15 @@ class TrainingMonitorHook(Hook):
         self.min_spread = min_spread
         self.max_history = max_history
         self._warned: set[str] = set()
+
+    def before_train(self, runner: Runner) -> None:
+        """Warn if nothing will move the teacher."""
+        if not any(isinstance(hook, EMATeacherHook) for hook in runner.hooks):
+            self._warn_once(
+                'teacher',
+                'There is no EMATeacherHook in custom_hooks: the teacher will stay at '
+                'its random weights.',
+            )
 
     def after_train_iter(
         self,
