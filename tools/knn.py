@@ -13,7 +13,11 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
-from esvit_plugin.engine.launch import add_config_options, load_config
+from esvit_plugin.engine.launch import (
+    add_config_options,
+    check_data_roots,
+    load_config,
+)
 from esvit_plugin.evaluation import knn_accuracy
 
 
@@ -37,6 +41,7 @@ def main() -> None:
     """Extract the features of both sets and classify."""
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
+    check_data_roots(cfg)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     hooks = [h for h in cfg.get('custom_hooks', []) if h['type'] == 'KNNMonitorHook']
     if not hooks:

@@ -61,7 +61,7 @@ def region_features(model: EsViT, image: np.ndarray) -> torch.Tensor:
     return regions.unflatten(0, (side, side)).cpu()
 
 
-def correspondence(model: EsViT) -> tuple[list[torch.Tensor], float]:
+def correspondence(model: EsViT) -> tuple[torch.Tensor, float]:
     """Matches on the first photograph, and the mean accuracy over all."""
     accuracies, matches = [], []
     for name in PHOTOS:
@@ -70,7 +70,7 @@ def correspondence(model: EsViT) -> tuple[list[torch.Tensor], float]:
         matches.append(
             best_matches(source.flatten(0, 1), target.flatten(0, 1), NUM_MATCHES)
         )
-    return matches, float(np.mean(accuracies))
+    return matches[0], float(np.mean(accuracies))
 
 
 def plot_curves(log: str, path: str) -> None:
@@ -127,11 +127,12 @@ def main() -> None:
     picture = osp.join(cfg.work_dir, 'correspondence.png')
     logs = glob(osp.join(cfg.work_dir, '*', 'vis_data', 'scalars.json'))
     plot_curves(max(logs, key=osp.getmtime), curves)
+    rows, cols = region_features(model, view_pair(PHOTOS[0])[0]).shape[:2]
     plot_correspondence(
         picture,
         view_pair(PHOTOS[0]),
-        (8, 8),
-        [('random weights', before[0]), ('trained teacher', after[0])],
+        (rows, cols),
+        [('random weights', before), ('trained teacher', after)],
     )
     print('\n20-NN top-1 accuracy on test crops of 16 photographs')
     for name, value in accuracy.items():

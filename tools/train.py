@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from esvit_plugin.engine.launch import (
     add_launch_options,
+    check_data_roots,
     load_config,
     prepare_launch,
     set_work_dir,
@@ -68,6 +69,7 @@ def main() -> None:
     """Build the Runner of the config and train."""
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
+    check_data_roots(cfg)
     set_work_dir(cfg, args)
     merge_args(cfg, args)
     prepare_launch(cfg, args.launcher)

@@ -32,28 +32,10 @@ train_dataloader = dict(
 knn_dataloader = None
 knn_val_dataloader = None
 
-max_epochs = 100
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=100)
 # lr = 5e-4 x batch / 256
 optim_wrapper = dict(optimizer=dict(lr=6.25e-5))
 auto_scale_lr = dict(base_batch_size=32)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-9, end=10, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=1e-6,
-        begin=10,
-        end=max_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingParamScheduler',
-        param_name='weight_decay',
-        eta_min_ratio=10,
-        end=max_epochs,
-        convert_to_iter_based=True,
-    ),
-]
 custom_hooks = [
     # Higher than the paper's for a smaller batch.
     dict(type='EMATeacherHook', momentum=0.9995),

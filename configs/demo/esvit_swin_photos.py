@@ -15,14 +15,17 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='EsViTSwin',
-        arch=dict(embed_dims=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
+        # Three stages: on 64 px a fourth would leave a map of 2x2.
+        arch=dict(embed_dims=32, depths=[1, 1, 3], num_heads=[1, 2, 4]),
+        out_indices=(2,),
         img_size=64,
         window_size=4,
+        drop_path_rate=0.0,
     ),
-    neck=dict(in_channels=256, out_channels=1024, hidden_channels=512),
-    head=dict(out_channels=1024),
-    region_neck=dict(in_channels=256, out_channels=1024, hidden_channels=512),
-    region_head=dict(out_channels=1024),
+    neck=dict(in_channels=128, out_channels=512, hidden_channels=256),
+    head=dict(out_channels=512),
+    region_neck=dict(in_channels=128, out_channels=512, hidden_channels=256),
+    region_head=dict(out_channels=512),
 )
 
 train_pipeline = [
@@ -65,30 +68,14 @@ knn_val_dataloader = dict(
     ),
 )
 
-max_epochs = 12
-train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+train_cfg = dict(max_epochs=12)
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 auto_scale_lr = dict(base_batch_size=64)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-9, end=2, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=1e-6,
-        begin=2,
-        end=max_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingParamScheduler',
-        param_name='weight_decay',
-        eta_min_ratio=10,
-        end=max_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+warmup, cosine, weight_decay = _base_.param_scheduler
+param_scheduler = [dict(warmup, end=2), dict(cosine, begin=2), weight_decay]
 custom_hooks = [
     # A short run needs a teacher that follows faster.
-    dict(type='EMATeacherHook', momentum=0.99),
+    dict(type='EMATeacherHook', momentum=0.98),
     dict(type='TeacherTempHook', teacher_temp=0.04, warmup_epochs=0),
     dict(type='FreezeLastLayerHook'),
     dict(type='RandomStateHook'),

@@ -18,10 +18,11 @@ model = dict(
     ),
     backbone=dict(
         type='EsViTSwin',
-        arch=dict(embed_dims=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
+        arch=dict(embed_dims=32, depths=[1, 1, 3], num_heads=[1, 2, 4]),
+        out_indices=(2,),
         img_size=64,
         window_size=4,
-        frozen_stages=3,
+        frozen_stages=2,
         drop_path_rate=0.0,
         init_cfg=dict(
             type='Pretrained',
@@ -33,7 +34,7 @@ model = dict(
     head=dict(
         type='LinearClsHead',
         num_classes=16,
-        in_channels=256,
+        in_channels=128,
         loss=dict(type='CrossEntropyLoss'),
         topk=(1, 5),
     ),

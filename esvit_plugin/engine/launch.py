@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -68,20 +69,47 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
                 f'{path} has no variable data_root; set the data_root of its data '
                 'sets instead, e.g. train_dataloader.dataset.data_root=...'
             )
-        _replace_data_root(cfg._cfg_dict, cfg.data_root, options['data_root'])
+        old = cfg.data_root
+        for node in _dicts(cfg._cfg_dict):
+            if node.get('data_root') == old:
+                node['data_root'] = options['data_root']
     cfg.merge_from_dict(options)
     return cfg
 
 
-def _replace_data_root(node: Any, old: str, new: str) -> None:
+def check_data_roots(cfg: Config) -> None:
+    """Refuse a config whose data folders are not there, before anything is built.
+
+    Args:
+        cfg: The config. Every local ``data_root`` in it is looked at; an empty one is
+            left to its data set.
+
+    Raises:
+        FileNotFoundError: If a folder is missing or empty; the message names it and
+            the option to set.
+    """
+    for node in _dicts(cfg._cfg_dict):
+        # The variable at the top is only a default for the data sets.
+        folder = node.get('data_root') if 'type' in node else None
+        if not folder or '://' in folder or os.path.isfile(folder):
+            continue
+        if not os.path.isdir(folder) or not os.listdir(folder):
+            problem = 'is empty' if os.path.isdir(folder) else 'does not exist'
+            raise FileNotFoundError(
+                f'The data folder {folder} of {node["type"]} '
+                f'{problem}: pass --cfg-options data_root=/path/to/images'
+            )
+
+
+def _dicts(node: Any) -> Iterator[dict]:
+    """All dicts of a config, at any depth."""
     if isinstance(node, dict):
-        if node.get('data_root') == old:
-            node['data_root'] = new
+        yield node
         children: Any = node.values()
     else:
         children = node if isinstance(node, (list, tuple)) else ()
     for child in children:
-        _replace_data_root(child, old, new)
+        yield from _dicts(child)
 
 
 def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:

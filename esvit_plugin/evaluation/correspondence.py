@@ -78,7 +78,8 @@ def plot_correspondence(
     import matplotlib.pyplot as plt
 
     height, width = images[0].shape[:2]
-    canvas = np.concatenate(images, axis=1)
+    gap = np.full((height, width // 16, 3), 255, np.uint8)
+    canvas = np.concatenate([images[0], gap, images[1]], axis=1)
     figure, axes = plt.subplots(
         len(matches), 1, figsize=(8, 4.3 * len(matches)), squeeze=False
     )
@@ -87,11 +88,12 @@ def plot_correspondence(
         for left, right in pairs.tolist():
             (row, col), (row2, col2) = divmod(left, grid[1]), divmod(right, grid[1])
             same = (row, grid[1] - 1 - col) == (row2, col2)
-            xs = [(col + 0.5) / grid[1], (col2 + 0.5) / grid[1] + 1]
-            ys = [(row + 0.5) / grid[0], (row2 + 0.5) / grid[0]]
+            xs = [(c + 0.5) / grid[1] * width for c in (col, col2)]
+            ys = [(r + 0.5) / grid[0] * height for r in (row, row2)]
+            xs[1] += width + gap.shape[1]
             axis.plot(
-                [x * width for x in xs],
-                [y * height for y in ys],
+                xs,
+                ys,
                 color='lime' if same else 'red',
                 marker='o',
                 linewidth=1.5,

@@ -202,6 +202,8 @@ def test_the_schedules_match_the_authors_program(golden):
     schedulers = []
     for scheduler in cfg.param_scheduler:
         scheduler = dict(scheduler, optimizer=optimizer)
+        # As the Runner does.
+        scheduler.setdefault('end', cfg.train_cfg.max_epochs)
         kind = PARAM_SCHEDULERS.get(scheduler.pop('type'))
         assert scheduler.pop('convert_to_iter_based')
         schedulers.append(

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -161,15 +162,17 @@ def test_own_folder_by_one_option(tmp_path):
     ('options', 'message'),
     [
         ([], 'ValueError: UnlabeledFolder has no data_root'),
-        (['data_root=nowhere'], "UnlabeledFolder's folder nowhere/? does not exist"),
+        (['data_root=nowhere'], 'data folder nowhere of .* does not exist: pass --cfg'),
         (['model.neck.in_channels=64'], 'Set model.neck.in_channels=768'),
-        (['data_root=EMPTY'], 'found no image in .*pass --cfg-options data_root='),
+        (['data_root=EMPTY'], 'data folder .*empty of .* is empty: pass --cfg-opt'),
+        (['data_root=TEXT'], 'found no image in .*pass --cfg-options data_root='),
     ],
 )
 def test_bad_configs_are_refused_before_training(options, message, tmp_path):
-    import re
-
-    options = [option.replace('EMPTY', str(tmp_path)) for option in options]
+    for name in ('empty', 'text'):
+        (tmp_path / name).mkdir()
+        options = [o.replace(name.upper(), str(tmp_path / name)) for o in options]
+    (tmp_path / 'text' / 'readme.txt').write_text('no image')
     extra = ['--cfg-options', *options] if options else []
     output = tool(
         'train.py',
@@ -195,7 +198,7 @@ def test_wrong_files_are_refused(trained, tmp_path):
     output = tool(
         'train.py', demo, '--work-dir', tmp_path, '--resume', trained, expect=1
     )
-    assert 'The checkpoint has neck.mlp.0.weight of shape (64, 256)' in last_line(
+    assert 'The checkpoint has neck.mlp.0.weight of shape (64, 128)' in last_line(
         output
     )
 

@@ -10,6 +10,7 @@ optim_wrapper = dict(
 # 8 GPUs x 64 images. With another batch add --auto-scale-lr to the command.
 auto_scale_lr = dict(base_batch_size=512, enable=False)
 
+# Without an end the schedules end with the training, train_cfg.max_epochs.
 param_scheduler = [
     dict(
         # From (almost) 0; from exactly 0 mmengine's scheduler divides by it.
@@ -23,7 +24,6 @@ param_scheduler = [
         type='CosineAnnealingLR',
         eta_min=1e-6,
         begin=10,
-        end=300,
         convert_to_iter_based=True,
     ),
     dict(
@@ -31,8 +31,6 @@ param_scheduler = [
         type='CosineAnnealingParamScheduler',
         param_name='weight_decay',
         eta_min_ratio=10,
-        begin=0,
-        end=300,
         convert_to_iter_based=True,
     ),
 ]
