@@ -15,16 +15,14 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='EsViTSwin',
-        # Three stages: on 64 px a fourth would leave a map of 2x2.
-        arch=dict(embed_dims=32, depths=[1, 1, 3], num_heads=[1, 2, 4]),
-        out_indices=(2,),
+        arch=dict(embed_dims=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
         img_size=64,
         window_size=4,
         drop_path_rate=0.0,
     ),
-    neck=dict(in_channels=128, out_channels=512, hidden_channels=256),
+    neck=dict(in_channels=256, out_channels=512, hidden_channels=256),
     head=dict(out_channels=512),
-    region_neck=dict(in_channels=128, out_channels=512, hidden_channels=256),
+    region_neck=dict(in_channels=256, out_channels=512, hidden_channels=256),
     region_head=dict(out_channels=512),
 )
 
@@ -69,7 +67,7 @@ knn_val_dataloader = dict(
 )
 
 train_cfg = dict(max_epochs=12)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 auto_scale_lr = dict(base_batch_size=64)
 warmup, cosine, weight_decay = _base_.param_scheduler
 param_scheduler = [dict(warmup, end=2), dict(cosine, begin=2), weight_decay]

@@ -18,11 +18,10 @@ model = dict(
     ),
     backbone=dict(
         type='EsViTSwin',
-        arch=dict(embed_dims=32, depths=[1, 1, 3], num_heads=[1, 2, 4]),
-        out_indices=(2,),
+        arch=dict(embed_dims=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
         img_size=64,
         window_size=4,
-        frozen_stages=2,
+        frozen_stages=3,
         drop_path_rate=0.0,
         init_cfg=dict(
             type='Pretrained',
@@ -34,7 +33,7 @@ model = dict(
     head=dict(
         type='LinearClsHead',
         num_classes=16,
-        in_channels=128,
+        in_channels=256,
         loss=dict(type='CrossEntropyLoss'),
         topk=(1, 5),
     ),

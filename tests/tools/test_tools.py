@@ -198,7 +198,7 @@ def test_wrong_files_are_refused(trained, tmp_path):
     output = tool(
         'train.py', demo, '--work-dir', tmp_path, '--resume', trained, expect=1
     )
-    assert 'The checkpoint has neck.mlp.0.weight of shape (64, 128)' in last_line(
+    assert 'The checkpoint has neck.mlp.0.weight of shape (64, 256)' in last_line(
         output
     )
 
