@@ -2,7 +2,7 @@
 
     python tools/train.py configs/demo/linear_swin_photos.py
 
-It reads work_dirs/esvit_swin_photos/epoch_12.pth; another checkpoint with
+It reads work_dirs/esvit_swin_photos/epoch_10.pth; another checkpoint with
 --cfg-options model.backbone.init_cfg.checkpoint=...
 """
 
@@ -25,7 +25,7 @@ model = dict(
         drop_path_rate=0.0,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/esvit_swin_photos/epoch_12.pth',
+            checkpoint='work_dirs/esvit_swin_photos/epoch_10.pth',
             prefix='teacher.backbone.',
         ),
     ),

@@ -32,7 +32,7 @@ def match_accuracy(
     """How well regions of an image and of its mirrored copy correspond.
 
     Of the most confident matches, the share that joins a region with its mirrored
-    position (Section 4.3), and the mean distance to it.
+    position (Section 4), and the mean distance to it.
 
     Args:
         source: Features of the image's regions on its grid, shape (H, W, C).

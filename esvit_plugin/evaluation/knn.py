@@ -22,7 +22,7 @@ def weighted_knn(
     temperature: float = 0.07,
     block_size: int = 1024,
 ) -> dict[int, tuple[float, float]]:
-    """Classify by the votes of the k most similar training images (Section 4.1).
+    """Classify by the votes of the k most similar training images (Section 4).
 
     A neighbour of cosine similarity s votes with weight exp(s / temperature) for
     its class. Test images are taken in blocks, so that memory beyond the features

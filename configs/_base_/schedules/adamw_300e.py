@@ -1,4 +1,4 @@
-"""The paper's recipe (Section 4.1): AdamW, 300 epochs, batch 512."""
+"""The paper's recipe (Section 4): AdamW, 300 epochs, batch 512."""
 
 optim_wrapper = dict(
     type='PerParamClipOptimWrapper',

@@ -15,7 +15,7 @@ class TeacherTempHook(Hook):
     """Raises the teacher's temperature linearly over the first epochs.
 
     The sharper targets of a low temperature keep the first epochs stable
-    (Section 4.1). Both heads have the same temperature, which the log shows as
+    (Section 4). Both heads have the same temperature, which the log shows as
     ``teacher_temp``.
 
     Args:

@@ -11,7 +11,7 @@ from torch import nn
 class MatrixDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Weight decay on matrices only, in two parameter groups.
 
-    Biases and one-dimensional parameters (norms) have none (Section 4.1). mmengine's
+    Biases and one-dimensional parameters (norms) have none (Section 4). mmengine's
     constructor with ``norm_decay_mult``, ``bias_decay_mult`` and
     ``flat_decay_mult`` of 0 does the same with one group per parameter, which keeps
     the optimiser from updating many parameters at once, and it warns of every

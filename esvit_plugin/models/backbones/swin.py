@@ -140,7 +140,7 @@ class EsViTSwin(SwinTransformer):
         """Mean-pooled outputs of the last blocks, the features of linear probes.
 
         Blocks of the last stage pass its norm first, earlier ones do not
-        (Section 4.1, "Linear probe").
+        (Section 4).
 
         Args:
             x: Images, shape (B, 3, H, W).
