@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from esvit_plugin.engine.launch import (
     add_launch_options,
     check_data_roots,
+    drop_late_schedules,
     load_config,
     prepare_launch,
     set_work_dir,
@@ -70,6 +71,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
     check_data_roots(cfg)
+    drop_late_schedules(cfg)
     set_work_dir(cfg, args)
     merge_args(cfg, args)
     prepare_launch(cfg, args.launcher)

@@ -1,6 +1,7 @@
 """What the command-line tools share: reading a config, starting processes."""
 
 import argparse
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
+from mmengine.logging import print_log
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +101,29 @@ def check_data_roots(cfg: Config) -> None:
                 f'The data folder {folder} of {node["type"]} '
                 f'{problem}: pass --cfg-options data_root=/path/to/images'
             )
+
+
+def drop_late_schedules(cfg: Config) -> None:
+    """Leave out schedules that begin only after the training.
+
+    A schedule without an end lasts until ``max_epochs``. In a run shorter than the
+    warm-up it would end before it begins, which mmengine refuses.
+
+    Args:
+        cfg: The config; ``param_scheduler`` may be shortened.
+    """
+    schedules = cfg.get('param_scheduler')
+    max_epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
+    if not isinstance(schedules, list) or max_epochs is None:
+        return
+    kept = [s for s in schedules if 'end' in s or s.get('begin', 0) < max_epochs]
+    if len(kept) < len(schedules):
+        print_log(
+            f'The training of {max_epochs} epochs ends before the warm-up does.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    cfg.param_scheduler = kept
 
 
 def _dicts(node: Any) -> Iterator[dict]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.launch import drop_late_schedules, load_config
 from esvit_plugin.models import EsViTSwin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,6 +214,15 @@ def test_amp_on_a_cpu_is_refused(tmp_path):
         CUDA_VISIBLE_DEVICES='',
     )
     assert 'leave out --amp' in last_line(output)
+
+
+def test_a_run_shorter_than_its_warm_up_keeps_the_warm_up():
+    cfg = load_config(
+        str(ROOT / 'configs/esvit_swin_t.py'), {'train_cfg.max_epochs': 10}
+    )
+    drop_late_schedules(cfg)
+    names = [schedule.type for schedule in cfg.param_scheduler]
+    assert names == ['LinearLR', 'CosineAnnealingParamScheduler']
 
 
 def test_data_root_replaces_the_folder_everywhere():
