@@ -94,7 +94,7 @@ custom_hooks = [
         type='KNNMonitorHook',
         train_dataloader=knn_dataloader,
         val_dataloader=knn_val_dataloader,
-        interval=5,
+        interval=2,
         ks=(10, 20),
     ),
 ]
