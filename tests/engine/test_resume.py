@@ -159,7 +159,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path):
 def test_states_of_another_number_of_processes_are_left_alone(tmp_path, monkeypatch):
     runner, _ = run(tmp_path, stop=1)
     path = tmp_path / 'epoch_1.pth'
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = torch.load(path)
     checkpoint['random_states'] *= 2
     torch.save(checkpoint, path)
     messages = []

@@ -105,8 +105,8 @@ def test_linear_probe_of_the_frozen_teacher_by_prefix(trained, tmp_path):
     args = ('--work-dir', tmp_path, '--cfg-options', *options)
     output = tool('train.py', config, *args)
     assert 'accuracy/top1:' in output
-    probe = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)['state_dict']
-    teacher = torch.load(trained, weights_only=True)['state_dict']
+    probe = torch.load(tmp_path / 'epoch_2.pth')['state_dict']
+    teacher = torch.load(trained)['state_dict']
     names = [name for name in probe if name.startswith('backbone.')]
     for name in names:  # frozen: still the teacher's
         assert torch.equal(probe[name], teacher[f'teacher.{name}']), name
@@ -334,12 +334,18 @@ def test_released_checkpoints_convert(tmp_path, prefix, regions):
     assert torch.equal(qkv, teacher[f'{prefix}layers.1.blocks.0.attn.qkv.weight'])
 
 
-def test_other_checkpoints_are_not_converted(tmp_path, trained):
-    output = tool(
-        'model_converters/esvit_to_mmpretrain.py', trained, tmp_path / 'x', expect=1
-    )
-    assert "it lacks ['student', 'teacher', 'dino_loss']" in last_line(output)
-    assert not (tmp_path / 'x').exists()
+def test_other_checkpoints_are_not_converted(tmp_path):
+    path = tmp_path / 'other.pth'
+    for content, message in (
+        (dict(state_dict={}), "it lacks ['student', 'teacher', 'dino_loss']"),
+        (dict(student=Path('x')), 'not loaded for safety'),
+    ):
+        torch.save(content, path)
+        output = tool(
+            'model_converters/esvit_to_mmpretrain.py', path, tmp_path / 'x', expect=1
+        )
+        assert message in last_line(output)
+        assert not (tmp_path / 'x').exists()
 
 
 @pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])

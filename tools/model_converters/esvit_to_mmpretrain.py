@@ -7,6 +7,7 @@ load it with ``load_from``, or take the teacher's backbone with
 
 import argparse
 import os.path as osp
+import pickle
 
 import torch
 
@@ -22,8 +23,14 @@ def main() -> None:
     if not osp.isfile(args.src):
         raise FileNotFoundError(f'There is no checkpoint {args.src}.')
     # The authors saved their options, an argparse.Namespace, beside the weights.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        checkpoint = torch.load(args.src, map_location='cpu', weights_only=True)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            checkpoint = torch.load(args.src, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{args.src} is no checkpoint of the authors' program: it holds more than "
+            'tensors and options, and is not loaded for safety.'
+        ) from error
     state_dict = esvit_from_released(checkpoint)
     meta = dict(epoch=checkpoint.get('epoch', 0), iter=0)
     torch.save(dict(meta=meta, state_dict=state_dict), args.dst)
