@@ -22,7 +22,7 @@ from PIL import Image
 
 from esvit_plugin.datasets import load_photo
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
-from esvit_plugin.engine.launch import add_launch_options, load_config, set_work_dir
+from esvit_plugin.engine.launch import add_run_options, load_config, set_work_dir
 from esvit_plugin.evaluation import (
     best_matches,
     knn_accuracy,
@@ -99,7 +99,7 @@ def main() -> None:
     """Train, evaluate, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', nargs='?', default=CONFIG, help='config to train')
-    add_launch_options(parser)
+    add_run_options(parser)
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args)

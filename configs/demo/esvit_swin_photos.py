@@ -81,8 +81,11 @@ knn_val_dataloader = dict(
 train_cfg = dict(max_epochs=10)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(base_batch_size=64)
-warmup, cosine, weight_decay = _base_.param_scheduler
-param_scheduler = [dict(warmup, end=2), dict(cosine, begin=2), weight_decay]
+param_scheduler = [
+    dict(_base_.param_scheduler[0], end=2),
+    dict(_base_.param_scheduler[1], begin=2),
+    _base_.param_scheduler[2],
+]
 custom_hooks = [
     # A short run needs a teacher that follows faster.
     dict(type='EMATeacherHook', momentum=0.98),

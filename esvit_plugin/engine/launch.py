@@ -24,13 +24,18 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_launch_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a tool that runs a config with a Runner."""
     add_config_options(parser)
     parser.add_argument(
         '--work-dir',
         help='folder of logs and checkpoints; default work_dirs/<name of the config>',
     )
+
+
+def add_launch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a tool that may also run on several processes."""
+    add_run_options(parser)
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
     )
