@@ -1,15 +1,17 @@
 """Backbones, necks, heads and the self-supervised model."""
 
-from .backbones import EsViTSwin
+from .backbones import CvT, EsViTSwin, ViL
 from .heads import DINOViewHead, RegionMatchingHead
 from .necks import DINOProjection
 from .selfsup import EsViT, MultiCropDataPreprocessor
 
 __all__ = [
+    'CvT',
     'DINOProjection',
     'DINOViewHead',
     'EsViT',
     'EsViTSwin',
     'MultiCropDataPreprocessor',
     'RegionMatchingHead',
+    'ViL',
 ]

@@ -134,7 +134,7 @@ def test_steps_match_the_authors_program(golden, tmp_path):
     )
     weights = fill(settings['shapes'])
     center = torch.zeros(1, classes)
-    released = esvit_from_released(
+    _, released = esvit_from_released(
         dict(
             student={f'module.{k}': v for k, v in weights.items()},
             teacher=weights,
@@ -149,7 +149,9 @@ def test_steps_match_the_authors_program(golden, tmp_path):
     expected = [float(reference[f'loss_{i}']) for i in range(settings['steps'])]
     assert record.losses == pytest.approx(expected, rel=1e-5)
     ours = runner.model.state_dict()
-    for released_name, (name, order) in _released_layout(settings['shapes']).items():
+    for released_name, (name, order) in _released_layout(
+        settings['shapes'], center
+    ).items():
         for source, prefix in (('student', ''), ('teacher', 'teacher.')):
             value = ours[prefix + name].double().flatten()[order]
             index = torch.arange(1, len(value) + 1, dtype=torch.float64)
@@ -165,7 +167,7 @@ def test_steps_match_the_authors_program(golden, tmp_path):
         np.testing.assert_allclose(center, reference[key], atol=1e-5)
 
 
-def _released_layout(shapes):
+def _released_layout(shapes, center):
     """Our name of each released tensor, and our entries in the released order."""
     start, released = 0, {}
     for name, shape in shapes.items():
@@ -174,8 +176,12 @@ def _released_layout(shapes):
         released[name] = numbers.view(shape)
         start += numel
     owner = {int(value.min()): name for name, value in released.items()}
-    converted = esvit_from_released(
-        dict(student=released, teacher={**released}, dino_loss={})
+    _, converted = esvit_from_released(
+        dict(
+            student=released,
+            teacher=released,
+            dino_loss=dict(center=center, center_grid=center),
+        )
     )
     layout = {}
     for name, value in converted.items():

@@ -1,6 +1,5 @@
 """The command-line tools, as a user calls them."""
 
-import argparse
 import os
 import re
 import subprocess
@@ -11,10 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmpretrain.registry import MODELS
 
 from esvit_plugin.engine.launch import drop_late_schedules, load_config
-from esvit_plugin.models import EsViTSwin
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / 'configs' / 'demo'
@@ -237,115 +234,6 @@ def test_data_root_replaces_the_folder_everywhere():
         cfg.data_root,
     ]
     assert folders == ['/data/in1k'] * 4
-
-
-@pytest.mark.parametrize('prefix', ['', 'module.'])
-@pytest.mark.parametrize('regions', [True, False])
-def test_released_checkpoints_convert(tmp_path, prefix, regions):
-    """A made-up checkpoint with the names and the layout of the authors' program."""
-    generator = torch.Generator().manual_seed(0)
-
-    def network():
-        dims, shapes = (
-            [16, 32],
-            {
-                'patch_embed.proj.weight': (16, 3, 4, 4),
-                'patch_embed.proj.bias': (16,),
-                'patch_embed.norm.weight': (16,),
-                'patch_embed.norm.bias': (16,),
-                'layers.0.downsample.reduction.weight': (32, 64),
-                'layers.0.downsample.norm.weight': (64,),
-                'layers.0.downsample.norm.bias': (64,),
-                'norm.weight': (32,),
-                'norm.bias': (32,),
-            },
-        )
-        for stage, (dim, heads) in enumerate(zip(dims, (1, 2))):
-            block = f'layers.{stage}.blocks.0.'
-            sizes = {
-                'attn.qkv': (3 * dim, dim),
-                'attn.proj': (dim, dim),
-                'mlp.fc1': (4 * dim, dim),
-                'mlp.fc2': (dim, 4 * dim),
-                'norm1': (dim,),
-                'norm2': (dim,),
-            }
-            for name, size in sizes.items():
-                shapes[f'{block}{name}.weight'] = size
-                shapes[f'{block}{name}.bias'] = size[:1]
-            shapes[f'{block}attn.relative_position_bias_table'] = (49, heads)
-        for head in ('head', 'head_dense')[: 1 + regions]:
-            for index, size in zip((0, 2, 4), ((24, 32), (24, 24), (8, 24))):
-                shapes[f'{head}.mlp.{index}.weight'] = size
-                shapes[f'{head}.mlp.{index}.bias'] = size[:1]
-            shapes[f'{head}.last_layer.weight_g'] = (12, 1)
-            shapes[f'{head}.last_layer.weight_v'] = (12, 8)
-        return {
-            prefix + name: torch.randn(shape, generator=generator)
-            for name, shape in shapes.items()
-        }
-
-    centers = dict(center=torch.randn(1, 12))
-    if regions:
-        centers['center_grid'] = torch.randn(1, 12)
-    released = dict(
-        student=network(),
-        teacher=network(),
-        dino_loss=centers,
-        epoch=7,
-        args=argparse.Namespace(arch='swin_tiny'),
-        optimizer={},
-    )
-    src, dst = tmp_path / 'released.pth', tmp_path / 'converted.pth'
-    torch.save(released, src)
-    tool('model_converters/esvit_to_mmpretrain.py', src, dst)
-
-    neck = dict(
-        type='DINOProjection',
-        in_channels=32,
-        out_channels=12,
-        hidden_channels=24,
-        bottleneck_channels=8,
-    )
-    head = dict(out_channels=12)
-    model = MODELS.build(
-        dict(
-            type='EsViT',
-            backbone=dict(
-                type='EsViTSwin',
-                arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2]),
-                img_size=64,
-                window_size=4,
-                out_indices=(1,),
-            ),
-            neck=neck,
-            head=dict(type='DINOViewHead', **head),
-            region_neck=neck if regions else None,
-            region_head=dict(type='RegionMatchingHead', **head) if regions else None,
-        )
-    )
-    converted = torch.load(dst, weights_only=True)
-    assert converted['meta']['epoch'] == 7
-    model.load_state_dict(converted['state_dict'], strict=True)
-    torch.testing.assert_close(model.head.center, centers['center'])
-    teacher = released['teacher']
-    backbone: EsViTSwin = model.teacher['backbone']
-    qkv = backbone.stages[1].blocks[0].attn.w_msa.qkv.weight
-    assert torch.equal(qkv, teacher[f'{prefix}layers.1.blocks.0.attn.qkv.weight'])
-
-
-def test_other_checkpoints_are_not_converted(tmp_path):
-    path = tmp_path / 'other.pth'
-    for content, message in (
-        (dict(state_dict={}), "it lacks ['student', 'teacher', 'dino_loss']"),
-        (dict(student=Path('x')), 'not loaded for safety'),
-    ):
-        torch.save(content, path)
-        output = tool(
-            'model_converters/esvit_to_mmpretrain.py', path, tmp_path / 'x', expect=1
-        )
-        assert message in last_line(output)
-        assert not (tmp_path / 'x').exists()
 
 
 @pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])

@@ -11,6 +11,7 @@ import pickle
 
 import torch
 
+from esvit_plugin.models.backbones.released import RELEASED_ARCHS
 from esvit_plugin.models.selfsup.released import esvit_from_released
 
 
@@ -19,6 +20,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('src', help='released checkpoint, e.g. checkpoint_best.pth')
     parser.add_argument('dst', help='file to write')
+    parser.add_argument(
+        '--arch',
+        choices=sorted(RELEASED_ARCHS),
+        help='architecture; found from the weights by default',
+    )
     args = parser.parse_args()
     if not osp.isfile(args.src):
         raise FileNotFoundError(f'There is no checkpoint {args.src}.')
@@ -31,10 +37,11 @@ def main() -> None:
             f"{args.src} is no checkpoint of the authors' program: it holds more than "
             'tensors and options, and is not loaded for safety.'
         ) from error
-    state_dict = esvit_from_released(checkpoint)
+    config, state_dict = esvit_from_released(checkpoint, args.arch)
     meta = dict(epoch=checkpoint.get('epoch', 0), iter=0)
     torch.save(dict(meta=meta, state_dict=state_dict), args.dst)
     print(f'{len(state_dict)} tensors written to {args.dst}')
+    print(f'The backbone is {config["backbone"]}')
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 from .ema_teacher_hook import EMATeacherHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
 from .knn_monitor_hook import KNNMonitorHook
+from .random_neighbor_hook import RandomNeighborHook
 from .random_state_hook import RandomStateHook
 from .teacher_temp_hook import TeacherTempHook
 from .training_monitor_hook import TrainingMonitorHook
@@ -9,6 +10,7 @@ __all__ = [
     'EMATeacherHook',
     'FreezeLastLayerHook',
     'KNNMonitorHook',
+    'RandomNeighborHook',
     'RandomStateHook',
     'TeacherTempHook',
     'TrainingMonitorHook',

@@ -11,6 +11,8 @@ from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..last_blocks import BlockLayout, mean_pool
+
 
 @MODELS.register_module()
 class EsViTSwin(SwinTransformer):
@@ -136,42 +138,11 @@ class EsViTSwin(SwinTransformer):
                 state_dict[key] = image[0].flatten(1).T
                 state_dict.pop(key.replace('bias_table', 'index'), None)
 
-    def pool_last_blocks(self, x: Tensor, num_blocks: int = 4) -> Tensor:
-        """Mean-pooled outputs of the last blocks, the features of linear probes.
-
-        Blocks of the last stage pass its norm first, earlier ones do not
-        (Section 4).
-
-        Args:
-            x: Images, shape (B, 3, H, W).
-            num_blocks: How many of the last blocks, counted over all stages.
-                Defaults to 4.
-
-        Returns:
-            Tensor of shape (B, sum of the blocks' widths), earliest block first.
-
-        Raises:
-            ValueError: If the network has fewer blocks.
-        """
+    def block_layout(self) -> BlockLayout:
+        """Where ``LastBlocks`` finds the features of linear probes."""
         blocks = [block for stage in self.stages for block in stage.blocks]
-        if not 1 <= num_blocks <= len(blocks):
-            raise ValueError(
-                f'num_blocks={num_blocks}, but this network has {len(blocks)} blocks.'
-            )
-        outputs: list[Tensor] = []
-        handles = [
-            block.register_forward_hook(lambda _m, _i, output: outputs.append(output))
-            for block in blocks[-num_blocks:]
-        ]
-        try:
-            self(x)
-        finally:
-            for handle in handles:
-                handle.remove()
-        last_norm = getattr(self, f'norm{self.num_layers - 1}')
-        num_normed = min(num_blocks, self.depths[-1])
-        outputs[-num_normed:] = [last_norm(out) for out in outputs[-num_normed:]]
-        return torch.cat([out.mean(1) for out in outputs], dim=-1)
+        norm = getattr(self, f'norm{self.num_layers - 1}')
+        return BlockLayout(blocks, norm, self.depths[-1], mean_pool)
 
 
 def _attention(grid: int, window_size: int) -> dict:

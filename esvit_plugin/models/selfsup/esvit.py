@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ..features import split_features
 from ..utils import upcast
 from .checkpoint_check import check_checkpoint
 
@@ -24,8 +25,9 @@ class EsViT(BaseSelfSupervisor):
     step of the optimiser. In a state dict ``backbone.*`` is the student's backbone
     and ``teacher.backbone.*`` the teacher's, the one to evaluate.
 
-    Any backbone of mmpretrain whose last output is a map (B, C, H, W) fits: its
-    positions are the regions, their mean is the view.
+    Any backbone of mmpretrain fits whose last output is a map (B, C, H, W), whose
+    positions are the regions and whose mean is the view, or tokens (B, L, C), where
+    the class token is the view: ``out_type='raw'`` of a ``VisionTransformer``.
 
     Args:
         backbone: Config of the backbone.
@@ -167,7 +169,7 @@ class EsViT(BaseSelfSupervisor):
         torch._foreach_add_(teacher, student, alpha=1 - momentum)
 
     def extract_feat(self, inputs: Tensor, source: str = 'teacher') -> Tensor:
-        """Pooled features of whole images, as k-NN evaluation uses them.
+        """Features of whole images, as k-NN evaluation uses them.
 
         Args:
             inputs: Normalised images, shape (B, 3, H, W).
@@ -175,9 +177,9 @@ class EsViT(BaseSelfSupervisor):
                 Defaults to 'teacher'.
 
         Returns:
-            Tensor of shape (B, C).
+            Tensor of shape (B, C): the class token, or the mean of the regions.
         """
-        return self.extract_regions(inputs, source).mean(dim=1)
+        return self.encode(inputs, source)[0]
 
     def extract_regions(self, inputs: Tensor, source: str = 'teacher') -> Tensor:
         """Features of the positions of the last map, row by row.
@@ -188,24 +190,27 @@ class EsViT(BaseSelfSupervisor):
 
         Returns:
             Tensor of shape (B, T, C).
+        """
+        return self.encode(inputs, source)[1]
+
+    def encode(self, inputs: Tensor, source: str = 'teacher') -> tuple[Tensor, Tensor]:
+        """Features of whole images and of their regions, in one forward pass.
+
+        Args:
+            inputs: Normalised images, shape (B, 3, H, W).
+            source: 'teacher' or 'student'. Defaults to 'teacher'.
+
+        Returns:
+            Views (B, C) and regions (B, T, C).
 
         Raises:
             ValueError: If ``source`` is neither, or the backbone's last output is
-                no map.
+                neither a map nor tokens.
         """
         if source not in ('teacher', 'student'):
             raise ValueError(f"source must be 'teacher' or 'student', got {source!r}.")
         backbone = self.backbone if source == 'student' else self.teacher['backbone']
-        outputs = backbone(inputs)
-        last = outputs[-1] if isinstance(outputs, (tuple, list)) else outputs
-        if not isinstance(last, Tensor) or last.dim() != 4:
-            found = tuple(last.shape) if isinstance(last, Tensor) else type(last)
-            raise ValueError(
-                f'EsViT takes the last output of {type(backbone).__name__} as a map '
-                f'(B, C, H, W), but got {found}. Set its options so that it returns '
-                "one, e.g. out_indices and, for a ViT, out_type='featmap'."
-            )
-        return last.flatten(2).transpose(1, 2)
+        return split_features(backbone, backbone(inputs))
 
     def loss(
         self,
@@ -231,13 +236,11 @@ class EsViT(BaseSelfSupervisor):
             ValueError: If the views do not fit the model.
         """
         groups = self._group_views(inputs)
-        student = _split_views([self._regions(g, 'student') for g in groups])
-        with torch.no_grad():
-            teacher = _split_views([self._regions(groups[0], 'teacher')])
-            teacher_views = torch.stack([regions.mean(1) for regions in teacher])
-            teacher_logits = self.teacher['neck'](teacher_views.flatten(0, 1))
-        student_views = torch.stack([regions.mean(1) for regions in student])
+        student_views, student = self._encode_groups(groups, 'student')
         student_logits = self.neck(student_views.flatten(0, 1))
+        with torch.no_grad():
+            teacher_views, teacher = self._encode_groups(groups[:1], 'teacher')
+            teacher_logits = self.teacher['neck'](teacher_views.flatten(0, 1))
         losses = self.head.loss(
             student_logits.chunk(len(student)), teacher_logits.chunk(len(teacher))
         )
@@ -255,21 +258,30 @@ class EsViT(BaseSelfSupervisor):
         losses['loss_view'] = (1 - self.region_weight) * losses['loss_view']
         return losses
 
-    def _regions(self, views: Tensor, source: str) -> Tensor:
-        """Regions (B, n, T, C) of views (B, n, 3, S, S), in one forward pass.
+    def _encode_groups(
+        self, groups: Sequence[Tensor], source: str
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Encode views (B, n, 3, S, S), those of one size in one forward pass.
 
         Images are ordered view by view, so that batch-dependent layers see the
         same batch as the released program's.
+
+        Returns:
+            Features (V, B, C) of all views, and the regions (B, T_v, C) of each.
         """
-        batch, number = views.shape[:2]
-        images = views.transpose(0, 1).flatten(0, 1)
-        regions = self.extract_regions(images, source)
-        if regions.shape[-1] != self.neck.in_channels:
-            raise ValueError(
-                f'EsViT: the backbone gives {regions.shape[-1]} channels, but '
-                f'neck.in_channels={self.neck.in_channels}.'
-            )
-        return regions.unflatten(0, (number, batch)).transpose(0, 1)
+        views: list[Tensor] = []
+        regions: list[Tensor] = []
+        for group in groups:
+            images = group.transpose(0, 1).flatten(0, 1)
+            feats, positions = self.encode(images, source)
+            if feats.shape[-1] != self.neck.in_channels:
+                raise ValueError(
+                    f'EsViT: the backbone gives {feats.shape[-1]} channels, but '
+                    f'neck.in_channels={self.neck.in_channels}.'
+                )
+            views += feats.chunk(group.shape[1])
+            regions += positions.chunk(group.shape[1])
+        return torch.stack(views), regions
 
     def _group_views(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Check the views and stack those of one size, (B, n, 3, S, S)."""
@@ -316,11 +328,6 @@ def _describe(inputs: Any) -> str:
     if isinstance(inputs, (list, tuple)):
         return f'[{", ".join(_describe(item) for item in inputs)}]'
     return str(type(inputs))
-
-
-def _split_views(groups: Sequence[Tensor]) -> list[Tensor]:
-    """Regions (B, T_v, C) of every view, from (B, n, T, C) per size."""
-    return [view for group in groups for view in group.unbind(1)]
 
 
 def _project(neck: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:

@@ -1,0 +1,302 @@
+"""Convolutional vision transformer (CvT) with window attention."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import FFN, PatchEmbed
+from mmengine.model import BaseModule, ModuleList
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
+from mmpretrain.models.utils import build_norm_layer
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from .multi_stage import MultiStageBackbone, drop_path_rates, run_block
+
+
+class ConvWindowAttention(BaseModule):
+    """Attention in windows, after a depth-wise convolution.
+
+    The map is zero-padded to a multiple of the window before the convolution, and
+    padded positions take part in attention.
+
+    Args:
+        embed_dims: Width of the map.
+        num_heads: Number of heads.
+        window_size: Side of a window in positions.
+        qkv_bias: Whether query, key and value have a bias.
+        conv_norm_cfg: Config of the norm after the convolution.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        window_size: int,
+        qkv_bias: bool,
+        conv_norm_cfg: dict,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        # As the released weights: by the whole width, not by that of a head.
+        self.scale = embed_dims**-0.5
+        self.conv = nn.Conv2d(
+            embed_dims, embed_dims, 3, padding=1, groups=embed_dims, bias=False
+        )
+        self.conv_norm = build_norm_layer(conv_norm_cfg, embed_dims)
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C)."""
+        height, width = x.shape[1:3]
+        side = min(self.window_size, height, width)
+        rows, cols = -(-height // side), -(-width // side)
+        x = F.pad(x, (0, 0, 0, cols * side - width, 0, rows * side - height))
+        x = self.conv_norm(self.conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        qkv = qkv.unflatten(2, (cols, side)).unflatten(1, (rows, side))
+        # (B, rows, side, cols, side, 3, heads, d) to (3, B windows, heads, side^2, d)
+        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(1, 3)
+        query, key, value = qkv.unbind(0)
+        out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        out = out.transpose(1, 2).flatten(2).unflatten(1, (side, side))
+        out = out.unflatten(0, (-1, rows, cols)).transpose(2, 3)
+        out = out.flatten(3, 4).flatten(1, 2)
+        return self.proj(out[:, :height, :width])
+
+
+class CvTBlock(BaseModule):
+    """Pre-norm transformer block on maps with channels last.
+
+    Args:
+        embed_dims: Width of the map.
+        num_heads: Number of heads.
+        window_size: Side of a window in positions.
+        qkv_bias: Whether query, key and value have a bias.
+        drop_path_rate: Stochastic depth rate.
+        norm_cfg: Config of the layer norms.
+        conv_norm_cfg: Config of the norm after the depth-wise convolution.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        window_size: int,
+        qkv_bias: bool,
+        drop_path_rate: float,
+        norm_cfg: dict,
+        conv_norm_cfg: dict,
+    ) -> None:
+        super().__init__()
+        self.norm1 = build_norm_layer(norm_cfg, embed_dims)
+        self.attn = ConvWindowAttention(
+            embed_dims, num_heads, window_size, qkv_bias, conv_norm_cfg
+        )
+        self.drop_path = DropPath(drop_path_rate)
+        self.norm2 = build_norm_layer(norm_cfg, embed_dims)
+        self.ffn = FFN(
+            embed_dims,
+            4 * embed_dims,
+            act_cfg=dict(type='mmpretrain.QuickGELU'),
+            dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C)."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return self.ffn(self.norm2(x), identity=x)
+
+
+class CvTStage(BaseModule):
+    """Convolutional token embedding and blocks.
+
+    Args:
+        embed: Config of the embedding, a ``PatchEmbed`` of mmcv.
+        drop_path_rates: Stochastic depth rate of each block.
+        with_cp: Recompute the blocks' activations in the backward pass.
+        **kwargs: Other options of ``CvTBlock``.
+    """
+
+    def __init__(
+        self,
+        embed: dict,
+        drop_path_rates: Sequence[float],
+        with_cp: bool,
+        **kwargs: object,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self.embed = PatchEmbed(**embed)
+        self.blocks = ModuleList(
+            CvTBlock(drop_path_rate=rate, **kwargs)  # type: ignore[arg-type]
+            for rate in drop_path_rates
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a map (B, C, H, W) to one with channels last, (B, h, w, C')."""
+        x, shape = self.embed(x)
+        x = x.unflatten(1, shape)
+        for block in self.blocks:
+            x = run_block(block, self.with_cp, x)
+        return x
+
+
+@MODELS.register_module()
+class CvT(MultiStageBackbone):
+    """Convolutional vision transformer with window attention, as EsViT uses it.
+
+    Overlapping convolutions embed the tokens of each stage. Query, key and value
+    come from one depth-wise 3x3 convolution with batch norm; attention is within
+    windows, which do not shift and have no position bias (CvT, arXiv 2103.15808,
+    attends globally instead). A map smaller than the window is one window.
+
+    Args:
+        arch: 'tiny', EsViT's CvT-T (widths 64 to 768, depths 2, 2, 6, 2), 'small'
+            (widths 64 to 512, depths 2, 2, 10, 4), or a dict with ``embed_dims``,
+            ``depths`` and ``num_heads``. Defaults to 'tiny'.
+        in_channels: Number of input channels. Defaults to 3.
+        window_size: Side of a window in positions. Defaults to 7.
+        qkv_bias: Whether query, key and value have a bias. Defaults to True.
+        drop_path_rate: Stochastic depth rate of the last block, growing linearly
+            from 0 at the first. Defaults to 0.1.
+        out_indices: Stages whose output is returned, each after its own norm.
+            Defaults to (3,).
+        frozen_stages: Last stage that is not trained. Defaults to -1, none.
+        norm_eval: Keep batch norms in evaluation mode, as detectors do with small
+            batches. Defaults to False.
+        with_cp: Recompute activations in the backward pass to save memory; batch
+            norms then update their statistics twice a step. Defaults to False.
+        norm_cfg: Config of the layer norms. Defaults to
+            ``dict(type='LN', eps=1e-5)``.
+        conv_norm_cfg: Config of the norm after the depth-wise convolutions.
+            Defaults to ``dict(type='BN')``.
+        init_cfg: Initialisation. Defaults to truncated normals of std 0.02 for
+            linear and convolution weights, and zero biases.
+
+    Raises:
+        ValueError: If the architecture is unknown or its lists do not fit.
+
+    Example:
+        >>> import torch
+        >>> from esvit_plugin.models import CvT
+        >>> backbone = CvT(arch='tiny')
+        >>> [tuple(backbone(torch.rand(1, 3, s, s))[-1].shape) for s in (224, 96)]
+        [(1, 768, 7, 7), (1, 768, 3, 3)]
+    """
+
+    arch_zoo = {
+        'tiny': dict(
+            embed_dims=[64, 192, 384, 768],
+            depths=[2, 2, 6, 2],
+            num_heads=[1, 3, 6, 12],
+        ),
+        'small': dict(
+            embed_dims=[64, 128, 256, 512],
+            depths=[2, 2, 10, 4],
+            num_heads=[2, 4, 8, 16],
+        ),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        window_size: int = 7,
+        qkv_bias: bool = True,
+        drop_path_rate: float = 0.1,
+        out_indices: Sequence[int] = (3,),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        norm_cfg: dict | None = None,
+        conv_norm_cfg: dict | None = None,
+        init_cfg: dict | Sequence[dict] | None = None,
+    ) -> None:
+        norm_cfg = norm_cfg or dict(type='LN', eps=1e-5)
+        if init_cfg is None:
+            init_cfg = [
+                dict(type='TruncNormal', layer=['Linear', 'Conv2d'], std=0.02),
+                dict(type='Constant', layer=['LayerNorm', '_BatchNorm'], val=1.0),
+            ]
+        super().__init__(arch, out_indices, frozen_stages, norm_cfg, init_cfg)
+        self.norm_eval = norm_eval
+        self.stages = ModuleList()
+        widths = [in_channels, *self.num_features]
+        rates = drop_path_rates(drop_path_rate, self.depths)
+        for i, rate in enumerate(rates):
+            first = i == 0
+            stage = CvTStage(
+                embed=dict(
+                    in_channels=widths[i],
+                    embed_dims=widths[i + 1],
+                    kernel_size=7 if first else 3,
+                    stride=4 if first else 2,
+                    padding=2 if first else 1,
+                    norm_cfg=norm_cfg,
+                ),
+                embed_dims=widths[i + 1],
+                num_heads=self.arch_settings['num_heads'][i],
+                window_size=window_size,
+                qkv_bias=qkv_bias,
+                drop_path_rates=rate,
+                norm_cfg=norm_cfg,
+                conv_norm_cfg=conv_norm_cfg or dict(type='BN'),
+                with_cp=with_cp,
+            )
+            self.stages.append(stage)
+        self.train()
+
+    def train(self, mode: bool = True) -> 'CvT':
+        """Switch the mode; frozen stages and fixed norms stay in evaluation mode."""
+        super().train(mode)
+        if mode and self.norm_eval:
+            for layer in self.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        return self
+
+
+# Name of a part in the authors' program -> name here.
+_RENAMES = (
+    (r'^norm\.', 'norm3.'),
+    (r'^stage(\d+)\.0\.proj\.', r'stages.\1.embed.projection.'),
+    (r'^stage(\d+)\.0\.norm\.', r'stages.\1.embed.norm.'),
+    (r'^stage(\d+)\.1\.layers\.(\d+)\.0\.norm\.', r'stages.\1.blocks.\2.norm1.'),
+    (r'^stage(\d+)\.1\.layers\.(\d+)\.0\.fn\.', r'stages.\1.blocks.\2.attn.'),
+    (r'^stage(\d+)\.1\.layers\.(\d+)\.1\.norm\.', r'stages.\1.blocks.\2.norm2.'),
+    (r'^stage(\d+)\.1\.layers\.(\d+)\.1\.fn\.', r'stages.\1.blocks.\2.ffn.'),
+    (r'\.attn\.qkv\.dw\.', '.attn.conv.'),
+    (r'\.attn\.qkv\.bn\.', '.attn.conv_norm.'),
+    (r'\.attn\.qkv\.pw\.', '.attn.qkv.'),
+    (r'\.attn\.proj_out\.', '.attn.proj.'),
+    (r'\.ffn\.net\.0\.', '.ffn.layers.0.0.'),
+    (r'\.ffn\.net\.2\.', '.ffn.layers.1.'),
+)
+# 1x1 convolutions there, linear layers here.
+_LINEAR = ('.attn.qkv.weight', '.attn.proj.weight', '.0.0.weight', '.layers.1.weight')
+
+
+def cvt_from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the CvT weights of the authors' program to those of ``CvT``.
+
+    Args:
+        state_dict: Backbone weights by released name (no ``module.`` prefix).
+            Names it does not know are passed on unchanged, so that a strict load
+            reports them.
+
+    Returns:
+        Weights by this package's name.
+    """
+    converted: dict[str, Tensor] = OrderedDict()
+    for name, value in state_dict.items():
+        for pattern, replacement in _RENAMES:
+            name = re.sub(pattern, replacement, name)
+        if name.endswith(_LINEAR):
+            value = value.flatten(1)
+        converted[name] = value
+    return converted

@@ -1,0 +1,171 @@
+"""What this package's backbones in stages share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import ModuleList
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.models.utils import build_norm_layer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..last_blocks import BlockLayout, mean_pool
+
+
+class MultiStageBackbone(BaseBackbone):
+    """Base of backbones whose stages turn a map into a smaller one.
+
+    A subclass fills ``self.stages``. Each stage has an ``embed`` layer and a list of
+    ``blocks``, takes a map (B, C, H, W) and returns one with channels last.
+
+    Args:
+        arch: Name of an entry of ``arch_zoo``, or a dict like one.
+        out_indices: Stages whose output is returned, each after its own norm.
+        frozen_stages: Last stage that is not trained, -1 for none.
+        norm_cfg: Config of the layer norms.
+        init_cfg: Initialisation.
+
+    Raises:
+        ValueError: If the architecture is unknown or incomplete, or a stage does
+            not exist.
+    """
+
+    arch_zoo: dict[str, dict[str, Any]] = {}
+    stages: ModuleList
+
+    def __init__(
+        self,
+        arch: str | dict,
+        out_indices: Sequence[int],
+        frozen_stages: int,
+        norm_cfg: dict,
+        init_cfg: dict | Sequence[dict] | None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.arch_settings = self._settings(arch)
+        self.depths: list[int] = list(self.arch_settings['depths'])
+        self.num_features: list[int] = list(self.arch_settings['embed_dims'])
+        self.num_layers = len(self.depths)
+        stages = range(self.num_layers)
+        wrong = [i for i in out_indices if i not in stages]
+        if wrong or frozen_stages not in (-1, *stages):
+            raise ValueError(
+                f'{type(self).__name__} has the stages 0 to {self.num_layers - 1}, '
+                f'but got out_indices={tuple(out_indices)} and '
+                f'frozen_stages={frozen_stages}.'
+            )
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        for i in self.out_indices:
+            self.add_module(
+                f'norm{i}', build_norm_layer(norm_cfg, self.num_features[i])
+            )
+
+    def _settings(self, arch: str | dict) -> dict:
+        name = type(self).__name__
+        if isinstance(arch, str):
+            if arch.lower() not in self.arch_zoo:
+                raise ValueError(
+                    f'{name} has no arch {arch!r}; choose one of '
+                    f'{sorted(self.arch_zoo)} or give a dict with embed_dims, depths '
+                    'and num_heads, one number for each stage.'
+                )
+            return self.arch_zoo[arch.lower()]
+        keys = ('embed_dims', 'depths', 'num_heads')
+        if (
+            not all(arch.get(key) for key in keys)
+            or len({len(arch[k]) for k in keys}) > 1
+        ):
+            raise ValueError(
+                f'{name}: arch needs embed_dims, depths and num_heads, lists of one '
+                f'length, got {arch}.'
+            )
+        for width, heads in zip(arch['embed_dims'], arch['num_heads'], strict=True):
+            if width % heads:
+                raise ValueError(
+                    f'{name}: a stage of {width} channels cannot have {heads} heads.'
+                )
+        return arch
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Run the stages on images (B, 3, H, W).
+
+        Returns:
+            The normalised maps (B, C_i, H_i, W_i) of ``out_indices``.
+        """
+        outs = []
+        for i, stage in enumerate(self.stages):
+            out = stage(x)
+            if i in self.out_indices:
+                norm = getattr(self, f'norm{i}')
+                outs.append(norm(out).permute(0, 3, 1, 2).contiguous())
+            x = out.permute(0, 3, 1, 2)
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> 'MultiStageBackbone':
+        """Switch the mode; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for i in range(self.frozen_stages + 1):
+            parts: list[nn.Module] = [self.stages[i]]
+            if i in self.out_indices:
+                parts.append(getattr(self, f'norm{i}'))
+            for part in parts:
+                part.eval()
+                part.requires_grad_(False)
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rate decay.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: Prefix of the backbone's parameters. Defaults to ''.
+
+        Returns:
+            The depth, 0 for the first embedding, and the number of depths.
+        """
+        num_depths = sum(self.depths) + 2
+        name = param_name.removeprefix(prefix)
+        if not param_name.startswith(prefix) or not name.startswith('stages.'):
+            return num_depths - 1, num_depths
+        _, stage, part, *rest = name.split('.')
+        depth = sum(self.depths[: int(stage)])
+        if part == 'blocks':
+            depth += int(rest[0]) + 1
+        return depth, num_depths
+
+    def block_layout(self) -> BlockLayout:
+        """Where ``LastBlocks`` finds the features of linear probes.
+
+        Raises:
+            ValueError: If the last stage is not among ``out_indices`` and so has no
+                norm.
+        """
+        last = self.num_layers - 1
+        if last not in self.out_indices:
+            raise ValueError(
+                f'{type(self).__name__}: features of the last blocks need the last '
+                f'norm; add {last} to out_indices={self.out_indices}.'
+            )
+        blocks = [block for stage in self.stages for block in stage.blocks]
+        return BlockLayout(
+            blocks, getattr(self, f'norm{last}'), self.depths[-1], self._pool
+        )
+
+    def _pool(self, block: nn.Module, tokens: Tensor) -> Tensor:
+        """Features (B, C) of a block's output (B, ..., C)."""
+        return mean_pool(block, tokens)
+
+
+def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
+    """Stochastic depth rate of each block by stage, growing from 0 to ``rate``."""
+    rates = torch.linspace(0, rate, sum(depths)).split(list(depths))
+    return [part.tolist() for part in rates]
+
+
+def run_block(block: nn.Module, with_cp: bool, x: Tensor, *args: Any) -> Tensor:
+    """Call a block, recomputing its activations on the way back if ``with_cp``."""
+    if with_cp and x.requires_grad:
+        return checkpoint(block, x, *args, use_reentrant=False)
+    return block(x, *args)

@@ -1,0 +1,253 @@
+"""Backbone weights of the authors' program: which backbone, and in what names."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, NamedTuple
+
+from mmpretrain.models.backbones import ResNet, VisionTransformer
+from torch import Tensor
+
+from .cvt import CvT, cvt_from_released
+from .swin import EsViTSwin, swin_from_released
+from .vil import ViL, vil_from_released
+
+Weights = Mapping[str, Tensor]
+
+# The authors' architectures by the name that --arch takes.
+RELEASED_ARCHS: dict[str, dict[str, Any]] = {
+    **{
+        f'swin_{arch}{suffix}': dict(type='EsViTSwin', arch=arch, window_size=window)
+        for arch in ('tiny', 'small', 'base', 'large')
+        for suffix, window in (('', 7), ('_w14', 14))
+    },
+    'vil_tiny': dict(type='ViL', arch='tiny'),
+    'vil_small': dict(type='ViL', arch='small'),
+    'cvt_tiny': dict(type='CvT', arch='tiny'),
+    'cvt_small': dict(type='CvT', arch='small'),
+    'deit_tiny': dict(type='VisionTransformer', arch='deit-tiny', out_type='raw'),
+    'deit_small': dict(type='VisionTransformer', arch='deit-small', out_type='raw'),
+    'deit_base': dict(type='VisionTransformer', arch='deit-base', out_type='raw'),
+    'resnet50': dict(type='ResNet', depth=50),
+}
+
+
+class _Family(NamedTuple):
+    """How to recognise, describe and rename one family of backbones."""
+
+    marker: str
+    convert: Callable[[Weights], dict[str, Tensor]]
+    config: Callable[[Weights], dict[str, Any]]
+
+
+def backbone_from_released(
+    state_dict: Weights, arch: str | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Recognise the backbone of the authors' program and rename its weights.
+
+    Args:
+        state_dict: Backbone weights by released name (no ``module.`` prefix).
+        arch: A name of ``RELEASED_ARCHS``. Defaults to None: found from the names
+            and shapes of the weights.
+
+    Returns:
+        Config of the backbone, and its weights in the names of that backbone. Names
+        that are not known are passed on, so that a strict load reports them.
+
+    Raises:
+        ValueError: If the backbone is none of the authors' program, or ``arch`` is
+            unknown or of another family.
+    """
+    for family in _FAMILIES.values():
+        if family.marker in state_dict:
+            break
+    else:
+        raise ValueError(
+            "These are not the weights of a backbone of the authors' program (Swin, "
+            f'ViL, CvT, DeiT or ResNet): they begin with {list(state_dict)[:3]}.'
+        )
+    if arch is None:
+        config = family.config(state_dict)
+        settings = config.get('arch')
+        if isinstance(settings, dict) and 'depths' in settings:
+            config['out_indices'] = (len(settings['depths']) - 1,)
+        return config, family.convert(state_dict)
+    if arch not in RELEASED_ARCHS:
+        raise ValueError(
+            f'There is no arch {arch!r}; choose one of {sorted(RELEASED_ARCHS)}.'
+        )
+    config = RELEASED_ARCHS[arch]
+    if family is not _FAMILIES[config['type']]:
+        found = next(name for name, other in _FAMILIES.items() if other is family)
+        raise ValueError(
+            f'The weights are those of a {found} (they have {family.marker}), not of '
+            f'{arch}, a {config["type"]}.'
+        )
+    return dict(config), family.convert(state_dict)
+
+
+def _depths(state_dict: Weights, pattern: str) -> list[int]:
+    """Number of blocks by stage; ``pattern`` captures the stage and the block."""
+    found = [re.match(pattern, name) for name in state_dict]
+    pairs = {(int(m[1]), int(m[2])) for m in found if m}
+    stages = sorted({stage for stage, _ in pairs})
+    return [len([1 for s, _ in pairs if s == stage]) for stage in stages]
+
+
+def _zoo_name(zoo: Mapping[str, dict], settings: dict) -> str | dict:
+    """Longest name of the settings in a backbone's ``arch_zoo``, else the settings."""
+    names = [
+        name
+        for name, known in zoo.items()
+        if all(known[key] == value for key, value in settings.items())
+    ]
+    return max(names, key=len, default=settings)
+
+
+def _side(state_dict: Weights, name: str) -> int:
+    """Number of offsets along an axis that a bias table covers."""
+    return round(len(state_dict[name]) ** 0.5)
+
+
+def _swin_config(state_dict: Weights) -> dict[str, Any]:
+    depths = _depths(state_dict, r'layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight')
+    tables = [
+        f'layers.{i}.blocks.0.attn.relative_position_bias_table'
+        for i in range(len(depths))
+    ]
+    patch = state_dict['patch_embed.proj.weight']
+    settings = dict(
+        embed_dims=patch.shape[0],
+        depths=depths,
+        num_heads=[state_dict[table].shape[1] for table in tables],
+    )
+    first, *_, last = [(_side(state_dict, table) + 1) // 2 for table in tables]
+    config = dict(
+        type='EsViTSwin',
+        arch=_zoo_name(EsViTSwin.arch_zoo, settings),
+        window_size=first,
+        patch_size=patch.shape[-1],
+    )
+    if last < first:  # the last window is the last grid
+        config['img_size'] = last * patch.shape[-1] * 2 ** (len(depths) - 1)
+    return config
+
+
+def _vil_config(state_dict: Weights) -> dict[str, Any]:
+    depths = _depths(state_dict, r'layer(\d+)\.(\d+)\.attn\.proj\.weight')
+    layers = range(1, len(depths) + 1)
+    embeds = [state_dict[f'layer{i}.0.proj.weight'] for i in layers]
+    table = 'layer{}.1.attn.local_relative_position_bias_table'
+    settings = dict(
+        embed_dims=[embed.shape[0] for embed in embeds],
+        depths=depths,
+        num_heads=[state_dict[table.format(i)].shape[1] for i in layers],
+    )
+    num_chunk_stages = sum(
+        f'layer{i}.1.attn.query.weight' in state_dict for i in layers
+    )
+    config = dict(
+        type='ViL',
+        arch=_zoo_name(ViL.arch_zoo, settings),
+        patch_sizes=tuple(embed.shape[-1] for embed in embeds),
+        window_size=(_side(state_dict, table.format(1)) + 1) // 4,
+        num_chunk_stages=num_chunk_stages,
+        num_global_tokens=tuple(
+            state_dict[key].shape[1] if key in state_dict else 0
+            for key in (f'layer{i}.0.cls_token' for i in layers)
+        ),
+    )
+    if num_chunk_stages < len(depths):
+        grid = (_side(state_dict, table.format(len(depths))) + 1) // 2
+        config['img_size'] = grid * prod(embed.shape[-1] for embed in embeds)
+    return config
+
+
+def _cvt_config(state_dict: Weights) -> dict[str, Any]:
+    depths = _depths(state_dict, r'stage(\d+)\.1\.layers\.(\d+)\.0\.norm\.weight')
+    widths = [len(state_dict[f'stage{i}.0.proj.bias']) for i in range(len(depths))]
+    arch = _zoo_name(CvT.arch_zoo, dict(embed_dims=widths, depths=depths))
+    if not isinstance(arch, str):
+        raise ValueError(
+            f'A CvT of widths {widths} and depths {depths} is none of '
+            f'{sorted(CvT.arch_zoo)}, and the number of its heads cannot be read off '
+            'the weights. Convert it with cvt_from_released and its own config.'
+        )
+    return dict(type='CvT', arch=arch)
+
+
+def _vit_config(state_dict: Weights) -> dict[str, Any]:
+    patch = state_dict['patch_embed.proj.weight']
+    width = patch.shape[0]
+    settings = dict(
+        embed_dims=width,
+        num_layers=len(
+            {k.split('.')[1] for k in state_dict if k.startswith('blocks.')}
+        ),
+        num_heads=width // 64,
+        feedforward_channels=len(state_dict['blocks.0.mlp.fc1.bias']),
+    )
+    zoo = {k: v for k, v in VisionTransformer.arch_zoo.items() if k[:5] == 'deit-'}
+    grid = round((state_dict['pos_embed'].shape[1] - 1) ** 0.5)
+    return dict(
+        type='VisionTransformer',
+        arch=_zoo_name(zoo, settings),
+        img_size=grid * patch.shape[-1],
+        patch_size=patch.shape[-1],
+        out_type='raw',
+    )
+
+
+_VIT_RENAMES = (
+    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
+    (r'^norm\.', 'ln1.'),
+    (r'^blocks\.(\d+)\.norm([12])\.', r'layers.\1.ln\2.'),
+    (r'^blocks\.(\d+)\.mlp\.fc1\.', r'layers.\1.ffn.layers.0.0.'),
+    (r'^blocks\.(\d+)\.mlp\.fc2\.', r'layers.\1.ffn.layers.1.'),
+    (r'^blocks\.', 'layers.'),
+)
+
+
+def vit_from_released(state_dict: Weights) -> dict[str, Tensor]:
+    """Rename ViT weights (timm's names too) to those of ``VisionTransformer``.
+
+    Args:
+        state_dict: Weights by released name.
+
+    Returns:
+        Weights by mmpretrain's name; unknown names unchanged.
+    """
+    converted: dict[str, Tensor] = OrderedDict()
+    for name, value in state_dict.items():
+        for pattern, replacement in _VIT_RENAMES:
+            name = re.sub(pattern, replacement, name)
+        converted[name] = value
+    return converted
+
+
+def _resnet_config(state_dict: Weights) -> dict[str, Any]:
+    depths = tuple(_depths(state_dict, r'layer(\d+)\.(\d+)\.conv1\.weight'))
+    bottleneck = 'layer1.0.conv3.weight' in state_dict
+    for depth, (block, known) in ResNet.arch_settings.items():
+        if known == depths and (block.__name__ == 'Bottleneck') == bottleneck:
+            return dict(type='ResNet', depth=depth)
+    raise ValueError(f'mmpretrain has no ResNet of {depths} blocks by stage.')
+
+
+def _resnet_weights(state_dict: Weights) -> dict[str, Tensor]:
+    """The names are mmpretrain's already."""
+    return OrderedDict(state_dict)
+
+
+_FAMILIES = {
+    'EsViTSwin': _Family(
+        'layers.0.blocks.0.attn.qkv.weight', swin_from_released, _swin_config
+    ),
+    'ViL': _Family('layer1.1.attn.proj.weight', vil_from_released, _vil_config),
+    'CvT': _Family('stage0.0.proj.weight', cvt_from_released, _cvt_config),
+    'VisionTransformer': _Family(
+        'blocks.0.attn.qkv.weight', vit_from_released, _vit_config
+    ),
+    'ResNet': _Family('layer1.0.conv1.weight', _resnet_weights, _resnet_config),
+}

@@ -1,0 +1,128 @@
+"""Pooled outputs of a backbone's last blocks, the features of linear probes."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import torch
+from mmpretrain.models.backbones import VisionTransformer
+from torch import Tensor, nn
+
+from .features import split_features
+
+
+class BlockLayout(NamedTuple):
+    """Where the blocks of a backbone are, and how their outputs are pooled.
+
+    A backbone that has them returns this from a method ``block_layout``.
+
+    Args:
+        blocks: All blocks in order; each returns tokens (B, ..., C).
+        norm: The final norm, over the last axis.
+        num_normed: The last so many blocks pass the norm before they are pooled.
+        pool: Function from a block and its tokens to features (B, C).
+    """
+
+    blocks: Sequence[nn.Module]
+    norm: nn.Module
+    num_normed: int
+    pool: Callable[[nn.Module, Tensor], Tensor]
+
+
+class LastBlocks:
+    """Collects what the last blocks return in the next forward pass (Section 4).
+
+    For stages the blocks' outputs are mean-pooled, or their global token is taken
+    where they have one; those of the last stage pass the final norm first. For a
+    ``VisionTransformer`` it is the class tokens, all of them normalised. A backbone
+    without known blocks, e.g. a ResNet, gives its pooled last map, whatever
+    ``num_blocks`` says, as the paper does.
+
+    Args:
+        backbone: The backbone.
+        num_blocks: How many of the last blocks, counted over all stages.
+            Defaults to 4.
+
+    Raises:
+        ValueError: If the backbone has fewer blocks.
+
+    Example:
+        >>> with LastBlocks(backbone, 4) as last:
+        ...     maps = backbone(images)
+        >>> features = last.features()
+    """
+
+    def __init__(self, backbone: nn.Module, num_blocks: int = 4) -> None:
+        self.backbone = backbone
+        self.layout = _layout(backbone)
+        self.sources: list[nn.Module] = [backbone]
+        if self.layout:
+            blocks = self.layout.blocks
+            if not 1 <= num_blocks <= len(blocks):
+                raise ValueError(
+                    f'num_blocks={num_blocks}, but this {type(backbone).__name__} has '
+                    f'{len(blocks)} blocks.'
+                )
+            self.sources = list(blocks[-num_blocks:])
+
+    def __enter__(self) -> 'LastBlocks':
+        self.outputs: list[Any] = []
+        self._handles = [
+            source.register_forward_hook(lambda _m, _i, out: self.outputs.append(out))
+            for source in self.sources
+        ]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def features(self) -> Tensor:
+        """Features (B, sum of the blocks' widths), earliest block first."""
+        if not self.layout:
+            return split_features(self.backbone, self.outputs[0])[0]
+        _, norm, num_normed, pool = self.layout
+        num_plain = max(0, len(self.outputs) - num_normed)
+        tokens = self.outputs[:num_plain] + [norm(o) for o in self.outputs[num_plain:]]
+        pooled = [pool(*pair) for pair in zip(self.sources, tokens, strict=True)]
+        return torch.cat(pooled, dim=-1)
+
+
+def pool_last_blocks(backbone: nn.Module, x: Tensor, num_blocks: int = 4) -> Tensor:
+    """Run a backbone and pool the outputs of its last blocks; see ``LastBlocks``.
+
+    Args:
+        backbone: The backbone.
+        x: Images, shape (B, 3, H, W).
+        num_blocks: How many of the last blocks. Defaults to 4.
+
+    Returns:
+        Tensor of shape (B, sum of the blocks' widths), earliest block first.
+    """
+    with LastBlocks(backbone, num_blocks) as last:
+        backbone(x)
+    return last.features()
+
+
+def mean_pool(_block: nn.Module, tokens: Tensor) -> Tensor:
+    """Mean (B, C) of tokens (B, ..., C)."""
+    return tokens.flatten(1, -2).mean(1)
+
+
+def _layout(backbone: Any) -> BlockLayout | None:
+    if hasattr(backbone, 'block_layout'):
+        return backbone.block_layout()
+    if isinstance(backbone, VisionTransformer) and backbone.num_extra_tokens:
+        layers = backbone.layers
+        # The last layer's output is normalised outside it, like the others' here.
+        return BlockLayout(layers, backbone.ln1, len(layers), _class_token)
+    return None
+
+
+def _class_token(_block: nn.Module, tokens: Tensor) -> Tensor:
+    return tokens[:, 0]

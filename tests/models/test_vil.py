@@ -1,0 +1,155 @@
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+
+from esvit_plugin.models.backbones.vil import vil_from_released
+from esvit_plugin.models.backbones.vil_attention import (
+    ViLChunkAttention,
+    ViLFullAttention,
+)
+
+
+def random_attention(cls, **kwargs):
+    attn = cls(embed_dims=8, num_heads=2, **kwargs)
+    for param in attn.parameters():
+        torch.nn.init.normal_(param, std=0.5)
+    return attn.double()
+
+
+def plain_attention(attn, x, local_bias):
+    """Attention with ``local_bias[h, i, j]``, -inf where i does not attend to j."""
+    num_global, heads = attn.num_global_tokens, attn.num_heads
+    tokens = x.shape[1]
+    bias = torch.zeros(heads, tokens, tokens, dtype=x.dtype)
+    for h, i, j in itertools.product(range(heads), range(tokens), range(tokens)):
+        if i < num_global and j < num_global:
+            bias[h, i, j] = attn.global_global_bias[h, i, j]
+        elif i < num_global:
+            bias[h, i, j] = attn.global_local_bias[0, h, i]
+        elif j < num_global:
+            bias[h, i, j] = attn.global_local_bias[1, h, j]
+        else:
+            bias[h, i, j] = local_bias[h, i - num_global, j - num_global]
+    size = x.shape[2] // heads
+    query, key, value = attn.qkv(x).chunk(3, dim=-1)
+    outs = []
+    for h in range(heads):
+        band = slice(h * size, (h + 1) * size)
+        scores = query[..., band] @ key[..., band].transpose(1, 2) / size**0.5
+        outs.append((scores + bias[h]).softmax(-1) @ value[..., band])
+    return attn.proj(torch.cat(outs, -1))
+
+
+def plain_chunk_bias(attn, height, width, steps):
+    """Bias of positions whose chunks are one of ``steps`` (rows, columns) apart."""
+    side = attn.window_size
+    places = list(itertools.product(range(height), range(width)))
+    shape = (attn.num_heads, len(places), len(places))
+    bias = torch.full(shape, -torch.inf, dtype=torch.float64)
+    for (i, (r, c)), (j, (r2, c2)) in itertools.product(enumerate(places), repeat=2):
+        if (r2 // side - r // side, c2 // side - c // side) in steps:
+            row = (r - r2 + 2 * side - 1) * (4 * side - 1) + c - c2 + 2 * side - 1
+            bias[:, i, j] = attn.relative_position_bias_table[row]
+    return bias
+
+
+AROUND = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)]
+
+
+@pytest.mark.parametrize('masked', [True, False])
+@pytest.mark.parametrize('neighbor', [None, 0, 3, 4, 7])
+@pytest.mark.parametrize(('height', 'width'), [(6, 6), (5, 8), (2, 9), (1, 1)])
+@pytest.mark.parametrize('num_global', [0, 2])
+def test_chunk_attention_is_the_plain_one(
+    monkeypatch, masked, neighbor, height, width, num_global
+):
+    monkeypatch.setattr(ViLChunkAttention, '_masking_is_faster', lambda *_: masked)
+    attn = random_attention(
+        ViLChunkAttention, window_size=2, num_global_tokens=num_global
+    )
+    x = torch.randn(2, num_global + height * width, 8).double().requires_grad_()
+    others = [step for step in AROUND if step != (0, 0)]
+    steps = AROUND if neighbor is None else [(0, 0), others[neighbor]]
+    expected = plain_attention(attn, x, plain_chunk_bias(attn, height, width, steps))
+    actual = attn(x, height, width, neighbor)
+    torch.testing.assert_close(actual, expected)
+    sources = [x, *attn.parameters()]
+    weight = torch.randn_like(expected)
+    theirs = torch.autograd.grad((expected * weight).sum(), sources)
+    ours = torch.autograd.grad((actual * weight).sum(), sources)
+    for mine, other in zip(ours, theirs):
+        torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize(('height', 'width'), [(4, 4), (2, 3), (5, 6)])
+@pytest.mark.parametrize('num_global', [0, 1])
+def test_full_attention_is_the_plain_one(height, width, num_global):
+    attn = random_attention(ViLFullAttention, grid=4, num_global_tokens=num_global)
+    places = list(itertools.product(range(4), range(4)))
+    bias = torch.zeros(2, 16, 16).double()
+    for (i, (r, c)), (j, (r2, c2)) in itertools.product(enumerate(places), repeat=2):
+        row = (r - r2 + 3) * 7 + c - c2 + 3
+        bias[:, i, j] = attn.relative_position_bias_table[row]
+    size = (height * width, height * width)
+    bias = F.interpolate(bias[None], size, mode='bicubic', align_corners=False)[0]
+    x = torch.randn(2, num_global + height * width, 8).double()
+    torch.testing.assert_close(attn(x, height, width), plain_attention(attn, x, bias))
+
+
+SMALL = dict(
+    type='ViL',
+    arch=dict(embed_dims=[8, 16, 16, 32], depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4]),
+    img_size=64,
+    window_size=4,
+)
+
+
+def test_random_neighbours_act_in_training_only_and_follow_the_seed():
+    model = MODELS.build(dict(SMALL, random_neighbor=True, drop_path_rate=0.0))
+    model.init_weights()
+    x = torch.randn(2, 3, 64, 64)
+    model.eval()
+    full = model(x)[-1]
+    model.train()
+    runs = []
+    for seed in (1, 1, 2):
+        model.seed_neighbors(seed)
+        runs.append([model(x)[-1] for _ in range(3)])
+    assert all(torch.equal(a, b) for a, b in zip(runs[0], runs[1]))
+    assert not all(torch.equal(out, runs[0][0]) for out in runs[0])
+    assert not all(torch.equal(a, b) for a, b in zip(runs[0], runs[2]))
+    model.set_random_neighbor(False)
+    torch.testing.assert_close(model(x)[-1], full)
+
+
+def test_random_neighbours_are_the_same_when_activations_are_recomputed():
+    plain = MODELS.build(dict(SMALL, random_neighbor=True, drop_path_rate=0.0))
+    saving = MODELS.build(
+        dict(SMALL, random_neighbor=True, drop_path_rate=0.0, with_cp=True)
+    )
+    saving.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    for model in (plain, saving):
+        model.seed_neighbors(5)
+        model(x)[-1].square().sum().backward()
+    for ours, theirs in zip(saving.parameters(), plain.parameters()):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_shared_projections_are_joined():
+    parts = {'query': 4, 'kv': 8}
+    released = {
+        f'layer1.1.attn.{name}{suffix}.weight': torch.randn(rows, 4)
+        for name, rows in parts.items()
+        for suffix in ('', '_global')
+    }
+    name = 'stages.0.blocks.0.attn.qkv.weight'
+    expected = torch.cat(
+        [released[f'layer1.1.attn.{part}_global.weight'] for part in parts]
+    )
+    converted = vil_from_released(released)
+    assert list(converted) == [name]
+    assert torch.equal(converted[name], expected)
