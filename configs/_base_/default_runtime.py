@@ -21,3 +21,6 @@ log_level = 'INFO'
 load_from = None
 resume = False
 randomness = dict(seed=0)
+
+# Backbones with batch norm use the batch of all GPUs, student and teacher alike.
+sync_bn = 'torch'

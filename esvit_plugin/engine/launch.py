@@ -149,7 +149,8 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
     device, even for the gloo backend.
 
     Args:
-        cfg: The config; ``launcher`` is set, and on a CPU ``model_wrapper_cfg``.
+        cfg: The config; ``launcher`` is set, and with several processes on a CPU
+            ``model_wrapper_cfg``, while ``sync_bn`` is switched off.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
     """
     cfg.launcher = launcher
@@ -159,6 +160,14 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
         )
+        if cfg.get('sync_bn'):
+            print_log(
+                "torch's SyncBatchNorm needs a GPU: batch norms run on the batch of "
+                'each process alone.',
+                logger='current',
+                level=logging.WARNING,
+            )
+            cfg.sync_bn = None
         # Processes share the cores; torch would give each of them all.
         per_process = torch.get_num_threads() // int(os.environ['LOCAL_WORLD_SIZE'])
         torch.set_num_threads(max(1, per_process))

@@ -190,7 +190,9 @@ def test_a_backbone_without_a_map_is_refused():
     )
     for neck in ('neck', 'region_neck'):
         cfg[neck] = {**cfg[neck], 'in_channels': 192}
-    with pytest.raises(ValueError, match=r'VisionTransformer .* \(4, 192\).*out_type'):
+    with pytest.raises(
+        ValueError, match=r"VisionTransformer .* \(4, 192\).*out_type='raw'"
+    ):
         MODELS.build(cfg).loss([torch.randn(2, 2, 3, 64, 64)])
 
 
@@ -212,6 +214,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     deeper = dict(embed_dims=16, depths=[1, 1, 4, 1], num_heads=[1, 2, 4, 8])
     with pytest.raises(ValueError, match='EsViT checkpoint of another architecture'):
         load_checkpoint(build(arch=deeper), save(own))
+    deep = build(arch=deeper).state_dict()
+    with pytest.raises(ValueError, match='has .* tensors that this EsViT does not'):
+        load_checkpoint(build(), save(deep))
     with pytest.raises(ValueError, match='esvit_to_mmpretrain.py'):
         load_checkpoint(build(), save(dict(student={}, teacher={}, dino_loss={})))
 

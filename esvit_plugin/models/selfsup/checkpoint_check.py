@@ -9,6 +9,7 @@ from torch import Tensor, nn
 _RESIZED = ('relative_position', 'pos_embed')
 # Phase two of a run may add the region task to a view-only checkpoint.
 _OPTIONAL = ('region_neck.', 'region_head.', 'teacher.region_neck.')
+_OTHER_ARCH = 'It is an EsViT checkpoint of another architecture; use its own config.'
 
 
 def check_checkpoint(
@@ -44,10 +45,22 @@ def check_checkpoint(
         for name in expected
         if name not in state_dict and not name[len(prefix) :].startswith(_OPTIONAL)
     ]
+    unknown = [
+        name
+        for name in state_dict
+        if name.startswith(prefix)
+        and name not in expected
+        and not name[len(prefix) :].startswith((*_OPTIONAL, 'data_preprocessor.'))
+    ]
+    if unknown and not missing:
+        raise ValueError(
+            f'The checkpoint has {len(unknown)} tensors that this EsViT does not have, '
+            f'e.g. {", ".join(unknown[:3])}. {_OTHER_ARCH}'
+        )
     if missing:
         teacher = any(name.startswith(f'{prefix}teacher.') for name in state_dict)
         advice = (
-            'It is an EsViT checkpoint of another architecture; use its own config.'
+            _OTHER_ARCH
             if teacher
             else 'It is not an EsViT checkpoint. To start from a backbone alone, set '
             "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=..., "

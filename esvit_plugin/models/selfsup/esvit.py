@@ -148,7 +148,7 @@ class EsViT(BaseSelfSupervisor):
         )
         if not any(cfg and cfg['type'] == 'Pretrained' for cfg in init_cfgs):
             for name, part in self._student_parts():
-                self.teacher[name].load_state_dict(part.state_dict())
+                _copy_state(part, self.teacher[name])
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
@@ -320,6 +320,17 @@ class EsViT(BaseSelfSupervisor):
 
 def _build(cfg: dict | nn.Module | None) -> nn.Module | None:
     return MODELS.build(cfg) if isinstance(cfg, dict) else cfg
+
+
+@torch.no_grad()
+def _copy_state(source: nn.Module, target: nn.Module) -> None:
+    """Copy parameters and buffers; some backbones cannot load their own state."""
+    for own, other in (
+        (target.parameters(), source.parameters()),
+        (target.buffers(), source.buffers()),
+    ):
+        for mine, theirs in zip(own, other, strict=True):
+            mine.copy_(theirs)
 
 
 def _describe(inputs: Any) -> str:

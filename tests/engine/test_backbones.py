@@ -1,0 +1,165 @@
+"""Every kind of backbone trains, in one process and in two."""
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from backbones import BACKBONES
+from helpers import RandomViews, build_runner, small_model
+from mmengine.config import ConfigDict
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.model.utils import convert_sync_batchnorm
+from mmpretrain.registry import MODELS
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from esvit_plugin.engine.launch import prepare_launch
+from esvit_plugin.models import ViL
+
+
+def model_cfg(name):
+    backbone, width = BACKBONES[name]
+    cfg = small_model()
+    cfg['backbone'] = backbone
+    for neck in ('neck', 'region_neck'):
+        cfg[neck] = {**cfg[neck], 'in_channels': width}
+    return cfg
+
+
+class Record(Hook):
+    """Keeps the losses, and which parameters had a gradient when one step began."""
+
+    def before_train(self, runner):
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.grads = {}
+
+        def keep(*_):
+            for name, param in model.named_parameters():
+                if param.grad is not None:
+                    self.grads[name] = bool(param.grad.isfinite().all())
+
+        runner.optim_wrapper.optimizer.register_step_pre_hook(keep)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.loss = outputs['loss'].item()
+        # What ViL would draw next, of student and teacher.
+        self.draws = [
+            stage.random.random()
+            for backbone in runner.model.modules()
+            if isinstance(backbone, ViL)
+            for stage in backbone.stages[:2]
+        ]
+
+
+def train_once(name, work_dir, **overrides):
+    """One iteration through the Runner."""
+    record = Record()
+    extra = [dict(type='RandomNeighborHook')] if name == 'ViL' else []
+    batch = 4 // int(os.environ.get('WORLD_SIZE', 1))
+    runner = build_runner(
+        work_dir / name,
+        model=model_cfg(name),
+        train_dataloader=dict(
+            batch_size=batch,
+            num_workers=0,
+            dataset=RandomViews(4),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        custom_hooks=[dict(type='EMATeacherHook'), *extra, record],
+        default_hooks=dict(checkpoint=None),
+        **overrides,
+    )
+    runner.train()
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    return dict(
+        loss=record.loss,
+        draws=record.draws,
+        grads=record.grads,
+        trained=trained,
+        state=dict(model.named_parameters()),
+    )
+
+
+def worker(rank, port, folder):
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+        LOCAL_WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
+    cfg = ConfigDict(sync_bn='torch')
+    prepare_launch(cfg, 'pytorch')
+    cfg.pop('sync_bn')  # build_runner has no such option, and it is off on a CPU
+    results = {}
+    for name in BACKBONES:
+        torch.manual_seed(0)
+        results[name] = train_once(name, folder / 'two', **cfg)
+    torch.save(results, folder / f'rank{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('backbones')
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    mp.spawn(worker, args=(port, folder), nprocs=2)
+    return [torch.load(folder / f'rank{rank}.pth') for rank in range(2)]
+
+
+def check(result):
+    assert torch.tensor(result['loss']).isfinite()
+    assert set(result['grads']) == result['trained']
+    assert all(result['grads'].values())
+    assert any(name.startswith('backbone.') for name in result['trained'])
+    assert not any(name.startswith('teacher.') for name in result['trained'])
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_one_process(name, tmp_path):
+    check(train_once(name, tmp_path))
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_two_processes(name, two_processes):
+    results = [ranks[name] for ranks in two_processes]
+    for result in results:
+        check(result)
+    # Each sees its own images, both take the same step.
+    assert results[0]['loss'] != results[1]['loss']
+    assert results[0]['draws'] == results[1]['draws']
+    assert len(set(results[0]['draws'])) == (4 if name == 'ViL' else 0)
+    for key, value in results[0]['state'].items():
+        assert torch.equal(value, results[1]['state'][key]), key
+
+
+@pytest.mark.parametrize('name', ['ResNet', 'CvT'])
+def test_batch_norms(name):
+    """Those of the teacher run on batches of its own, and EMA leaves them alone."""
+    model = MODELS.build(model_cfg(name))
+    model.init_weights()
+    model.train()
+    views = [torch.randn(2, n, 3, s, s) for n, s in ((2, 64), (3, 32))]
+    model.loss(views)
+    buffers = dict(model.backbone.named_buffers())
+    means = [key for key in buffers if key.endswith('running_mean')]
+    assert means
+    ours = {k: v.clone() for k, v in model.teacher['backbone'].named_buffers()}
+    for key in means:
+        assert ours[key].abs().max() > 0
+        assert not torch.allclose(ours[key], buffers[key])
+    model.update_teacher(0.5)
+    for key, value in model.teacher['backbone'].named_buffers():
+        assert torch.equal(value, ours[key])
+    model = convert_sync_batchnorm(model, 'torch')
+    norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    assert len(norms) == 2 * len(means)
+    assert all(isinstance(layer, torch.nn.SyncBatchNorm) for layer in norms)
