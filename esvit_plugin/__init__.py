@@ -20,5 +20,14 @@ check_versions()
 allow_mmengine_checkpoints()
 
 from . import datasets, engine, evaluation, models  # noqa: E402
+from .apis import get_model, list_models  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = [
+    '__version__',
+    'datasets',
+    'engine',
+    'evaluation',
+    'get_model',
+    'list_models',
+    'models',
+]

@@ -5,13 +5,11 @@ those of ``val_dataloader`` are classified.
 """
 
 import argparse
-import os.path as osp
 
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
-from mmpretrain.registry import MODELS
 
+from esvit_plugin import get_model
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
 from esvit_plugin.engine.launch import (
     add_config_options,
@@ -49,12 +47,7 @@ def main() -> None:
             f'{args.config} has no KNNMonitorHook in custom_hooks, which says what '
             'images to classify; add one with a train_dataloader and a val_dataloader.'
         )
-    if not osp.isfile(args.checkpoint):
-        raise FileNotFoundError(f'There is no checkpoint {args.checkpoint}.')
-    model = MODELS.build(cfg.model)
-    load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
-    model.to(get_device())
-    model.eval()
+    model = get_model(cfg, args.checkpoint).to(get_device())
     source = 'student' if args.student else 'teacher'
     print(f'Extracting the features of the {source}')
     results = knn_accuracy(

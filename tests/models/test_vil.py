@@ -99,6 +99,13 @@ def test_full_attention_is_the_plain_one(height, width, num_global):
     torch.testing.assert_close(attn(x, height, width), plain_attention(attn, x, bias))
 
 
+@pytest.mark.parametrize('positions', [1, 2, 4, 27, 54, 64, 256])
+def test_full_attention_takes_any_number_of_positions(positions):
+    attn = ViLFullAttention(grid=14, embed_dims=8, num_heads=2, num_global_tokens=1)
+    x = torch.randn(1, 1 + positions, 8)
+    assert attn(x, positions, 1).shape == x.shape
+
+
 SMALL = dict(
     type='ViL',
     arch=dict(embed_dims=[8, 16, 16, 32], depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4]),
@@ -153,3 +160,17 @@ def test_shared_projections_are_joined():
     converted = vil_from_released(released)
     assert list(converted) == [name]
     assert torch.equal(converted[name], expected)
+
+
+def test_chunks_in_the_third_stage_change_nothing_at_224_px():
+    arch = dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 2, 1], num_heads=[1, 1, 2, 2])
+    usual, dense = (
+        MODELS.build(dict(type='ViL', arch=arch, num_chunk_stages=number))
+        for number in (2, 3)
+    )
+    usual.init_weights()
+    dense.load_state_dict(usual.state_dict(), strict=True)
+    x = torch.randn(1, 3, 224, 224)
+    for model in (usual, dense):
+        model.eval()
+    torch.testing.assert_close(dense(x)[-1], usual(x)[-1], atol=1e-5, rtol=1e-4)

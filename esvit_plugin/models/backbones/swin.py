@@ -138,6 +138,11 @@ class EsViTSwin(SwinTransformer):
                 state_dict[key] = image[0].flatten(1).T
                 state_dict.pop(key.replace('bias_table', 'index'), None)
 
+    def train(self, mode: bool = True) -> 'EsViTSwin':
+        """Switch the mode; mmpretrain's own returns None."""
+        super().train(mode)
+        return self
+
     def block_layout(self) -> BlockLayout:
         """Where ``LastBlocks`` finds the features of linear probes."""
         blocks = [block for stage in self.stages for block in stage.blocks]

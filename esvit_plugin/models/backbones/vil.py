@@ -151,6 +151,10 @@ class ViL(MultiStageBackbone):
     and the first three have a global token, which is not passed on. Any input size
     works: partial chunks are masked, and the full attentions' biases are resized.
 
+    For detection and segmentation set ``num_chunk_stages=3``. With the window of 7 it
+    is the same network at 224 px, with the same weights, but its cost grows with the
+    number of positions, not with its square, and position biases keep their offsets.
+
     Args:
         arch: 'tiny', EsViT's ViL-T (depths 2, 2, 6, 2), 'small', the ViL-Small of
             the ViL paper (depths 1, 2, 8, 1), or a dict with ``embed_dims``,

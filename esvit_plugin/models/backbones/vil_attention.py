@@ -90,8 +90,9 @@ class ViLFullAttention(_RelativeAttention):
     """Attention of all tokens to all, for the small maps of the last stages.
 
     On a map of another size than ``grid`` the bias of all pairs of positions,
-    numbered row by row, is resized as one picture (bicubic), as the released
-    weights were trained with 96-px views.
+    numbered row by row, is resized as one picture (bicubic). The released weights
+    were trained with 96-px views treated so; it does not keep offsets, so where
+    large or oblong maps matter, chunks serve better (``num_chunk_stages`` of ``ViL``).
 
     Args:
         grid: Height and width of the map that the bias table is made for.
@@ -110,7 +111,7 @@ class ViLFullAttention(_RelativeAttention):
         if num_local != self.grid**2:
             bias = F.interpolate(
                 bias.unsqueeze(0),
-                scale_factor=num_local / self.grid**2,
+                size=(num_local, num_local),
                 mode='bicubic',
                 align_corners=False,
             ).squeeze(0)

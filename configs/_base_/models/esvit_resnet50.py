@@ -1,0 +1,12 @@
+"""EsViT with ResNet-50 and both tasks (23M parameters in the backbone).
+
+It has batch norms; ``sync_bn`` of the runtime's config joins those of all GPUs.
+"""
+
+_base_ = ['./esvit_swin_t.py']
+
+model = dict(
+    backbone=dict(_delete_=True, type='ResNet', depth=50),
+    neck=dict(in_channels=2048),
+    region_neck=dict(in_channels=2048),
+)

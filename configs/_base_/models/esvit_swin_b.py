@@ -1,0 +1,9 @@
+"""EsViT with Swin-B, window 7, and both tasks (87M parameters in the backbone)."""
+
+_base_ = ['./esvit_swin_t.py']
+
+model = dict(
+    backbone=dict(arch='base'),
+    neck=dict(in_channels=1024),
+    region_neck=dict(in_channels=1024),
+)

@@ -1,0 +1,5 @@
+"""EsViT with Swin-S, window 7, and both tasks (49M parameters in the backbone)."""
+
+_base_ = ['./esvit_swin_t.py']
+
+model = dict(backbone=dict(arch='small'))

@@ -1,0 +1,13 @@
+"""EsViT with ViL-T and both tasks (28M parameters in the backbone).
+
+For the authors' random neighbours set ``backbone.random_neighbor=True`` and add
+``dict(type='RandomNeighborHook')`` to ``custom_hooks``.
+"""
+
+_base_ = ['./esvit_swin_t.py']
+
+model = dict(
+    backbone=dict(
+        _delete_=True, type='ViL', arch='tiny', img_size=224, drop_path_rate=0.1
+    )
+)

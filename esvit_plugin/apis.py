@@ -1,0 +1,89 @@
+"""Getting a model in one call."""
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from mmpretrain.registry import MODELS
+
+from .engine.launch import load_config
+from .models import EsViT
+
+_CONFIGS = Path(__file__).resolve().parent / 'configs'
+
+
+def list_models() -> list[str]:
+    """Names that ``get_model`` takes: the configs of this package."""
+    return sorted(_named_configs())
+
+
+def get_model(
+    config: str | os.PathLike | dict | Config,
+    checkpoint: str | os.PathLike | None = None,
+) -> Any:
+    """Build a model, in evaluation mode on the CPU, and load its weights.
+
+    Args:
+        config: A name of ``list_models()``, e.g. 'esvit_swin_t'; the path of a
+            config file; a config; or the dict of a model.
+        checkpoint: A checkpoint of that model to load. Defaults to None, random
+            weights.
+
+    Returns:
+        The model. That of a pre-training config is an ``EsViT``: its ``encode`` and
+        ``extract_feat`` give features, ``model.teacher['backbone']`` is the
+        backbone to use further.
+
+    Raises:
+        ValueError: If there is no config of that name, it has no model, or the
+            checkpoint does not fit.
+        FileNotFoundError: If the config file or the checkpoint does not exist.
+
+    Example:
+        >>> model = esvit_plugin.get_model('esvit_swin_t', 'epoch_300.pth')
+        >>> view, regions = model.encode(images)
+    """
+    cfg = find_model_config(config)
+    if checkpoint is not None and not os.path.isfile(checkpoint):
+        raise FileNotFoundError(f'There is no checkpoint {checkpoint}.')
+    init_default_scope('mmpretrain')
+    model = MODELS.build(copy.deepcopy(cfg))
+    if checkpoint is None:
+        model.init_weights()
+    else:
+        # An EsViT checks the names itself, and may lack its region parts.
+        strict = not isinstance(model, EsViT)
+        load_checkpoint(model, os.fspath(checkpoint), map_location='cpu', strict=strict)
+    model.eval()
+    return model
+
+
+def _named_configs() -> dict[str, Path]:
+    paths = _CONFIGS.resolve().rglob('*.py')
+    return {p.stem: p for p in paths if '_base_' not in p.parts}
+
+
+def find_model_config(config: str | os.PathLike | dict | Config) -> dict:
+    """The model of a config that is given in any form."""
+    if isinstance(config, str | os.PathLike):
+        path = os.fspath(config)
+        named = _named_configs()
+        if path in named:
+            path = str(named[path])
+        elif not path.endswith('.py'):
+            raise ValueError(
+                f'There is no config of the name {path!r}; give the path of a config '
+                f'file or one of {", ".join(sorted(named))}.'
+            )
+        config = load_config(path)
+    model = config.get('model', config)
+    if not isinstance(model, dict) or 'type' not in model:
+        raise ValueError(
+            'get_model needs a config with a model, or the dict of a model with its '
+            f'type, got {model}.'
+        )
+    return model

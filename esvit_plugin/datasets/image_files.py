@@ -1,0 +1,71 @@
+"""Image files for feature extraction: all good ones, each once, in order."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine import fileio
+from mmengine.dataset import Compose
+from mmpretrain.registry import TRANSFORMS
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from .folder import EXTENSIONS
+
+
+class ImageFiles(Dataset):
+    """Files and folders of images, cut to one size in the usual way of evaluation.
+
+    The shorter side is scaled to 256/224 of ``size``, then the centre is cut out.
+
+    Args:
+        sources: Files, and folders that are searched at any depth.
+        size: Side of the images in pixels. Defaults to 224.
+
+    Raises:
+        FileNotFoundError: If a source does not exist.
+        ValueError: If there is no image.
+    """
+
+    def __init__(self, sources: Sequence[str], size: int = 224) -> None:
+        self.paths: list[str] = []
+        for source in sources:
+            if os.path.isdir(source):
+                names = fileio.list_dir_or_file(source, list_dir=False, recursive=True)
+                images = (name for name in names if name.lower().endswith(EXTENSIONS))
+                self.paths += [os.path.join(source, name) for name in sorted(images)]
+            elif os.path.isfile(source):
+                self.paths.append(source)
+            else:
+                raise FileNotFoundError(f'There is no image or folder {source}.')
+        if not self.paths:
+            raise ValueError(
+                f'There is no image in {", ".join(sources)} (looking for '
+                f'{", ".join(EXTENSIONS)}).'
+            )
+        steps = [
+            dict(type='LoadImage', on_error='skip'),
+            dict(
+                type='ResizeEdge',
+                scale=round(size * 256 / 224),
+                edge='short',
+                backend='pillow',
+                interpolation='bicubic',
+            ),
+            dict(type='CenterCrop', crop_size=size),
+            dict(type='PackInputs'),
+        ]
+        self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor] | None:
+        results = self.pipeline(dict(img_path=self.paths[index]))
+        return None if results is None else (index, results['inputs'])
+
+
+def collate_images(samples: list[Any]) -> list[Tensor] | None:
+    """Indices and images of a batch without its damaged files; None if none is left."""
+    good = [sample for sample in samples if sample is not None]
+    return default_collate(good) if good else None

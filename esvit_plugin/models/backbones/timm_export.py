@@ -1,0 +1,137 @@
+"""Backbones of this package as models of timm."""
+
+import re
+from collections import OrderedDict
+from typing import Any
+
+from mmpretrain.models.backbones import VisionTransformer
+from torch import Tensor, nn
+
+from .swin import EsViTSwin
+
+# Name here -> name in timm. In timm a stage begins with its patch merging.
+_SWIN_RENAMES = (
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+    (r'^stages\.(\d+)\.blocks\.', r'layers.\1.blocks.'),
+    (r'\.attn\.w_msa\.', '.attn.'),
+    (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'),
+    (r'\.ffn\.layers\.1\.', '.mlp.fc2.'),
+)
+_VIT_RENAMES = (
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+    (r'^ln1\.', 'norm.'),
+    (r'^layers\.(\d+)\.ln([12])\.', r'blocks.\1.norm\2.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
+    (r'^layers\.', 'blocks.'),
+)
+# What timm's models of these names are, apart from 224 px.
+_SWIN_MODELS = {
+    f'swin_{size}_patch4_window7_224': dict(
+        embed_dim=width, depths=depths, num_heads=heads, patch_size=4, window_size=7
+    )
+    for size, width, depths, heads in (
+        ('tiny', 96, (2, 2, 6, 2), (3, 6, 12, 24)),
+        ('small', 96, (2, 2, 18, 2), (3, 6, 12, 24)),
+        ('base', 128, (2, 2, 18, 2), (4, 8, 16, 32)),
+        ('large', 192, (2, 2, 18, 2), (6, 12, 24, 48)),
+    )
+}
+_VIT_MODELS = {
+    f'deit_{size}_patch16_224': dict(
+        embed_dim=width, depth=12, num_heads=heads, mlp_ratio=4.0, patch_size=16
+    )
+    for size, width, heads in (('tiny', 192, 3), ('small', 384, 6), ('base', 768, 12))
+}
+
+
+def to_timm(backbone: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Write a Swin or a ViT in timm's names.
+
+    Args:
+        backbone: An ``EsViTSwin`` or mmpretrain's ``VisionTransformer``.
+
+    Returns:
+        Arguments of ``timm.create_model``, and the state dict that the model it
+        makes loads strictly.
+
+    Raises:
+        ValueError: If timm has no such model.
+    """
+    if isinstance(backbone, EsViTSwin):
+        return _swin_arguments(backbone), _swin_weights(backbone)
+    if type(backbone) is VisionTransformer:
+        return _vit_arguments(backbone), _vit_weights(backbone)
+    raise ValueError(
+        f'timm has no equal of {type(backbone).__name__}; only an EsViTSwin or a '
+        'VisionTransformer (DeiT) can be written for it.'
+    )
+
+
+def _arguments(
+    models: dict[str, dict[str, Any]], settings: dict[str, Any], size: int
+) -> dict[str, Any]:
+    """The model of timm that needs the fewest other arguments, and these."""
+
+    def others(name: str) -> dict[str, Any]:
+        return {k: v for k, v in settings.items() if models[name][k] != v}
+
+    name = min(models, key=lambda name: len(others(name)))
+    arguments = dict(model_name=name, num_classes=0, **others(name))
+    return arguments if size == 224 else dict(arguments, img_size=size)
+
+
+def _swin_arguments(backbone: EsViTSwin) -> dict[str, Any]:
+    settings = dict(
+        embed_dim=backbone.embed_dims,
+        depths=tuple(backbone.depths),
+        num_heads=tuple(backbone.num_heads),
+        patch_size=backbone.patch_size,
+        # The first stage has the largest map, so its window is not a shrunken one.
+        window_size=backbone.stages[0].blocks[0].attn.window_size,
+    )
+    size = backbone.patch_embed.init_input_size[0]
+    return _arguments(_SWIN_MODELS, settings, size)
+
+
+def _swin_weights(backbone: EsViTSwin) -> dict[str, Tensor]:
+    last_norm = f'norm{backbone.num_layers - 1}.'
+    converted: dict[str, Tensor] = OrderedDict()
+    for name, value in backbone.state_dict().items():
+        if name.endswith('relative_position_index'):
+            continue  # timm computes it
+        if re.match(r'norm\d\.', name):
+            if not name.startswith(last_norm):
+                continue  # of the earlier stages, which timm does not have
+            name = name.replace(last_norm, 'norm.')
+        merging = re.match(r'stages\.(\d+)\.downsample\.(.+)', name)
+        if merging:
+            name = f'layers.{int(merging[1]) + 1}.downsample.{merging[2]}'
+            # Inputs in the order (channel, row, column), in timm column, row, channel.
+            value = value.unflatten(-1, (-1, 2, 2)).movedim((-3, -1), (-1, -3))
+            value = value.flatten(-3).contiguous()
+        for pattern, replacement in _SWIN_RENAMES:
+            name = re.sub(pattern, replacement, name)
+        converted[name] = value
+    return converted
+
+
+def _vit_arguments(backbone: VisionTransformer) -> dict[str, Any]:
+    arch = backbone.arch_settings
+    settings = dict(
+        embed_dim=arch['embed_dims'],
+        depth=arch['num_layers'],
+        num_heads=arch['num_heads'],
+        mlp_ratio=arch['feedforward_channels'] / arch['embed_dims'],
+        patch_size=backbone.patch_embed.projection.kernel_size[0],
+    )
+    return _arguments(_VIT_MODELS, settings, backbone.img_size[0])
+
+
+def _vit_weights(backbone: VisionTransformer) -> dict[str, Tensor]:
+    converted: dict[str, Tensor] = OrderedDict()
+    for name, value in backbone.state_dict().items():
+        for pattern, replacement in _VIT_RENAMES:
+            name = re.sub(pattern, replacement, name)
+        converted[name] = value
+    return converted

@@ -1,0 +1,77 @@
+import pytest
+import torch
+from helpers import small_model
+from mmengine.config import Config
+
+import esvit_plugin
+from esvit_plugin import get_model, list_models
+
+
+def saved(model, path):
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return str(path)
+
+
+def test_models_have_the_names_of_the_configs():
+    assert {'esvit_swin_t', 'esvit_swin_photos'} <= set(list_models())
+    model = get_model('esvit_swin_photos')
+    assert isinstance(model, esvit_plugin.models.EsViT)
+    assert not model.training
+    with pytest.raises(ValueError, match=r"name 'esvit_resnet'; .*esvit_swin_t"):
+        get_model('esvit_resnet')
+
+
+@pytest.mark.parametrize('form', ['dict', 'config', 'path'])
+def test_a_checkpoint_is_loaded(tmp_path, form):
+    source = get_model(small_model())
+    path = saved(source, tmp_path / 'checkpoint.pth')
+    config = Config(dict(model=small_model()))
+    config.dump(str(tmp_path / 'config.py'))
+    given = dict(dict=small_model(), config=config, path=tmp_path / 'config.py')[form]
+    model = get_model(given, path)
+    for name, value in source.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    view, regions = model.encode(torch.randn(1, 3, 64, 64))
+    assert view.shape == (1, 128)
+    assert regions.shape == (1, 4, 128)
+
+
+def test_a_backbone_may_have_state_that_it_cannot_load(tmp_path):
+    cfg = small_model()
+    cfg['backbone'] = dict(
+        type='SwinTransformerV2',
+        arch=dict(
+            embed_dims=16,
+            depths=[1, 1, 1, 1],
+            num_heads=[1, 2, 4, 8],
+            extra_norm_every_n_blocks=0,
+        ),
+        img_size=64,
+        window_size=4,
+        pad_small_map=True,
+    )
+    source = get_model(cfg)
+    model = get_model(cfg, saved(source, tmp_path / 'checkpoint.pth'))
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(model.extract_feat(x), source.extract_feat(x))
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no checkpoint missing.pth'):
+        get_model(small_model(), 'missing.pth')
+    with pytest.raises(FileNotFoundError, match=r'no config file .*none.py'):
+        get_model(tmp_path / 'none.py')
+    with pytest.raises(ValueError, match='needs a config with a model'):
+        get_model(dict(backbone=None))
+    other = get_model(small_model(num_prototypes=16))
+    path = saved(other, tmp_path / 'checkpoint.pth')
+    with pytest.raises(ValueError, match='of shape'):
+        get_model(small_model(), path)
+    classifier = dict(
+        type='ImageClassifier',
+        backbone=small_model()['backbone'],
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=2, in_channels=128),
+    )
+    with pytest.raises(RuntimeError, match=r'head\.fc\.weight'):
+        get_model(classifier, path)

@@ -1,0 +1,308 @@
+"""Converters and feature extraction, as a user calls them."""
+
+import argparse
+import contextlib
+import io
+import runpy
+import sys
+from pathlib import Path
+from unittest import mock
+
+import cv2
+import numpy as np
+import pytest
+import released_layouts
+import timm
+import torch
+from helpers import small_model
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from PIL import Image
+from test_tools import ROOT, tool
+
+from esvit_plugin import get_model
+
+SWIN_T = dict(type='EsViTSwin', arch='tiny', window_size=7)
+DEIT = dict(type='VisionTransformer', arch='deit-tiny', out_type='raw')
+
+
+def released_checkpoint(shapes, width, regions=True, prefix=''):
+    """A made-up checkpoint with the names and the layout of the authors' program."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = shapes | released_layouts.head('head', width)
+    if regions:
+        shapes |= released_layouts.head('head_dense', width)
+
+    def network():
+        return {
+            prefix + name: torch.randn(shape, generator=generator)
+            for name, shape in shapes.items()
+        }
+
+    centers = dict(center=torch.randn(1, 12))
+    if regions:
+        centers['center_grid'] = torch.randn(1, 12)
+    return dict(
+        student=network(),
+        teacher=network(),
+        dino_loss=centers,
+        epoch=7,
+        args=argparse.Namespace(arch='swin_tiny'),
+        optimizer={},
+    )
+
+
+def run(name, *args):
+    """Run a tool in this process, which saves seconds; its standard output."""
+    argv = [name, *(str(arg) for arg in args)]
+    with (
+        mock.patch.object(sys, 'argv', argv),
+        contextlib.redirect_stdout(io.StringIO()) as output,
+    ):
+        runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
+    return output.getvalue()
+
+
+def convert(tmp_path, released, *options):
+    src, dst = tmp_path / 'released.pth', tmp_path / 'converted.pth'
+    torch.save(released, src)
+    return run('model_converters/esvit_to_mmpretrain.py', src, dst, *options), dst
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', 'module.backbone.'])
+@pytest.mark.parametrize('regions', [True, False])
+def test_released_checkpoints_convert(tmp_path, prefix, regions):
+    released = released_checkpoint(released_layouts.swin(), 32, regions, prefix)
+    output, dst = convert(tmp_path, released)
+    assert "'type': 'EsViTSwin', 'arch': {'embed_dims': 16" in output
+    neck = dict(
+        type='DINOProjection',
+        in_channels=32,
+        out_channels=12,
+        hidden_channels=24,
+        bottleneck_channels=8,
+    )
+    head = dict(out_channels=12)
+    model = MODELS.build(
+        dict(
+            type='EsViT',
+            backbone=dict(
+                type='EsViTSwin',
+                arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2]),
+                img_size=64,
+                window_size=4,
+                out_indices=(1,),
+            ),
+            neck=neck,
+            head=dict(type='DINOViewHead', **head),
+            region_neck=neck if regions else None,
+            region_head=dict(type='RegionMatchingHead', **head) if regions else None,
+        )
+    )
+    converted = torch.load(dst, weights_only=True)
+    assert converted['meta']['epoch'] == 7
+    model.load_state_dict(converted['state_dict'], strict=True)
+    centers, teacher = released['dino_loss'], released['teacher']
+    torch.testing.assert_close(model.head.center, centers['center'])
+    qkv = model.teacher['backbone'].stages[1].blocks[0].attn.w_msa.qkv.weight
+    assert torch.equal(qkv, teacher[f'{prefix}layers.1.blocks.0.attn.qkv.weight'])
+
+
+@pytest.mark.parametrize(
+    ('shapes', 'width', 'arch'),
+    [
+        (released_layouts.vit(grid=14), 192, 'deit_tiny'),
+        (released_layouts.vil(), 16, None),
+    ],
+)
+def test_other_backbones_convert(tmp_path, shapes, width, arch):
+    released = released_checkpoint(shapes, width)
+    options = ['--arch', arch] if arch else []
+    output, dst = convert(tmp_path, released, *options)
+    assert ('VisionTransformer' if arch else 'ViL') in output
+    weights = torch.load(dst, weights_only=True)['state_dict']
+    assert any(name.startswith('teacher.region_neck.') for name in weights)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    released = released_checkpoint(released_layouts.swin(), 32)
+    for network in ('student', 'teacher'):
+        del released[network]['layers.0.blocks.0.mlp.fc1.bias']
+        released[network]['layers.0.blocks.0.extra'] = torch.zeros(3)
+        released[network]['norm.weight'] = torch.zeros(3)
+    with pytest.raises(ValueError) as error:
+        convert(tmp_path, released)
+    for part in (
+        'missing: backbone.stages.0.blocks.0.ffn.layers.0.0.bias, teacher.backbone.',
+        'unknown: backbone.stages.0.blocks.0.extra, teacher.backbone.',
+        'of another shape: backbone.norm1.weight (3,) instead of (32,)',
+    ):
+        assert part in str(error.value)
+    with pytest.raises(ValueError, match='those of a EsViTSwin'):
+        convert(tmp_path, released, '--arch', 'vil_tiny')
+    assert not (tmp_path / 'converted.pth').exists()
+
+
+def test_other_checkpoints_are_not_converted(tmp_path):
+    for content, message in (
+        (dict(state_dict={}), r"it lacks \['student', 'teacher', 'dino_loss'\]"),
+        (dict(student=Path('x')), 'not loaded for safety'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            convert(tmp_path, content)
+        assert not (tmp_path / 'converted.pth').exists()
+
+
+def saved_model(tmp_path, backbone=None, width=128):
+    """A config file, a checkpoint and the model in it, its teacher not its student."""
+    cfg = small_model()
+    if backbone:
+        cfg['backbone'] = backbone
+        for neck in ('neck', 'region_neck'):
+            cfg[neck] = {**cfg[neck], 'in_channels': width}
+    torch.manual_seed(0)
+    model = get_model(cfg)
+    with torch.no_grad():
+        for param in model.parameters():
+            param.add_(0.05 * torch.randn_like(param))
+    config, checkpoint = tmp_path / 'config.py', tmp_path / 'checkpoint.pth'
+    Config(dict(model=cfg)).dump(str(config))
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    return config, checkpoint, model
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'width', 'name', 'options'),
+    [
+        (SWIN_T, 768, 'swin_tiny_patch4_window7_224', {}),
+        (
+            {**SWIN_T, 'window_size': 14},
+            768,
+            'swin_tiny_patch4_window7_224',
+            dict(window_size=14),
+        ),
+        (DEIT, 192, 'deit_tiny_patch16_224', {}),
+    ],
+)
+def test_timm_gives_the_same_features(tmp_path, backbone, width, name, options):
+    config, checkpoint, model = saved_model(tmp_path, backbone, width)
+    path = tmp_path / 'timm.pth'
+    output = run('model_converters/to_timm.py', config, checkpoint, path)
+    assert f"timm.create_model(model_name='{name}', num_classes=0" in output
+    other = timm.create_model(name, num_classes=0, **options)
+    other.load_state_dict(torch.load(path, weights_only=True), strict=True)
+    other.eval()
+    x = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        theirs = other.forward_features(x)
+        view, regions = model.encode(x)
+    if theirs.dim() == 4:
+        torch.testing.assert_close(theirs.flatten(1, 2), regions, atol=1e-4, rtol=1e-4)
+    else:
+        torch.testing.assert_close(theirs[:, 0], view, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(theirs[:, 1:], regions, atol=1e-4, rtol=1e-4)
+
+
+def test_what_timm_does_not_have_is_refused(tmp_path):
+    backbone = dict(type='ResNet', depth=18)
+    config, checkpoint, _ = saved_model(tmp_path, backbone, 512)
+    path = tmp_path / 'timm.pth'
+    with pytest.raises(ValueError, match='timm has no equal of ResNet'):
+        run('model_converters/to_timm.py', config, checkpoint, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize('student', [True, False])
+def test_the_backbone_alone(tmp_path, student):
+    _, checkpoint, model = saved_model(tmp_path)
+    path = tmp_path / 'backbone.pth'
+    options = ['--student'] if student else []
+    run('model_converters/extract_backbone.py', checkpoint, path, *options)
+    backbone = MODELS.build(
+        dict(
+            small_model()['backbone'],
+            init_cfg=dict(type='Pretrained', checkpoint=str(path)),
+        )
+    )
+    backbone.init_weights()
+    source = model.backbone if student else model.teacher['backbone']
+    for name, value in source.state_dict().items():
+        assert torch.equal(backbone.state_dict()[name], value), name
+    torch.save(dict(state_dict=backbone.state_dict()), checkpoint)
+    with pytest.raises(ValueError, match='name begins with teacher.backbone.'):
+        run('model_converters/extract_backbone.py', checkpoint, path)
+
+
+def test_features_of_images(tmp_path):
+    config, checkpoint, model = saved_model(tmp_path)
+    folder = tmp_path / 'images' / 'deep'
+    folder.mkdir(parents=True)
+    rng = np.random.RandomState(0)
+    for name in ('b.png', 'a.png', 'c.JPG'):
+        cv2.imwrite(str(folder / name), rng.randint(0, 255, (90, 80, 3), np.uint8))
+    (folder / 'bad.png').write_bytes(b'no image')
+    single = folder / 'b.png'
+    out = tmp_path / 'out.npz'
+    output = run(
+        'extract_features.py',
+        config,
+        checkpoint,
+        folder.parent,
+        single,
+        '-o',
+        out,
+        '--size=64',
+        '--batch-size=2',
+        '--num-workers=0',
+    )
+    assert '1 of 5 images are not in it' in output
+    assert str(folder / 'bad.png') in output
+    found = np.load(out)
+    names = [Path(path).name for path in found['paths']]
+    assert names == ['a.png', 'b.png', 'c.JPG', 'b.png']
+    np.testing.assert_allclose(found['pooled'][1], found['pooled'][3], atol=1e-5)
+    assert found['regions'].shape == (4, 4, 128)
+    np.testing.assert_allclose(found['regions'].mean(1), found['pooled'], atol=1e-5)
+    assert found['last_blocks'].shape == (4, 32 + 64 + 64 + 128)
+    np.testing.assert_allclose(
+        found['last_blocks'][:, -128:], found['pooled'], atol=1e-4
+    )
+    # By hand: the shorter side to 73 px, the 64 px in the middle.
+    image = cv2.cvtColor(cv2.imread(str(single)), cv2.COLOR_BGR2RGB)
+    image = np.array(Image.fromarray(image).resize((73, 82), Image.BICUBIC))
+    image = torch.from_numpy(image[9:73, 4:68, ::-1].copy()).permute(2, 0, 1)
+    with torch.no_grad():
+        pooled = model.extract_feat(image[None].float())
+    np.testing.assert_allclose(found['pooled'][1], pooled[0], atol=1e-4)
+
+
+def test_features_of_nothing_are_refused(tmp_path, capsys):
+    config, checkpoint, _ = saved_model(tmp_path)
+    args = (config, checkpoint)
+    with pytest.raises(FileNotFoundError, match='no image or folder nowhere'):
+        run('extract_features.py', *args, 'nowhere', '-o', tmp_path / 'out.npz')
+    with pytest.raises(SystemExit):
+        run('extract_features.py', *args, tmp_path, '-o', 'out.txt')
+    assert 'must be an .npz file in an existing folder' in capsys.readouterr().err
+
+
+def test_throughput(tmp_path):
+    config, _, model = saved_model(tmp_path)
+    output = tool(
+        'analysis_tools/throughput.py',
+        config,
+        'timm::resnet10t',
+        '--batch-size=2',
+        '--size=64',
+        '--seconds=0.1',
+        '--device=cpu',
+    )
+    lines = [line.split(' | ') for line in output.splitlines() if line[:2] == '| ']
+    millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
+    assert lines[0][2] == 'FLOPs (G)'
+    assert float(lines[1][1]) == pytest.approx(millions, abs=0.06)
+    assert lines[2][0] == '| timm::resnet10t'
+    assert float(lines[2][2]) > 0.05
+    assert all(float(line[3]) > 0 for line in lines[1:])
+    with pytest.raises(ValueError, match="no config of the name 'esvit_huge'"):
+        run('analysis_tools/throughput.py', 'esvit_huge')
