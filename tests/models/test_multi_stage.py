@@ -80,6 +80,18 @@ def test_checkpointing_activations_changes_no_gradient(small):
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+def test_half_precision_is_close(small):
+    model = small()
+    x = torch.randn(2, 3, 64, 96)
+    full = model(x)[-1]
+    with torch.autocast('cpu', torch.bfloat16):
+        half = model(x)[-1]
+    half.float().square().sum().backward()
+    # Normalised values of order 1; bfloat16 has a precision of 2^-8.
+    assert (half.float() - full).abs().mean() < 0.05
+    assert all(param.grad.isfinite().all() for param in model.parameters())
+
+
 def test_drop_path_grows_linearly_and_acts_in_training_only(small):
     model = small(drop_path_rate=0.4)
     blocks = [block for stage in model.stages for block in stage.blocks]

@@ -106,6 +106,19 @@ def test_full_attention_takes_any_number_of_positions(positions):
     assert attn(x, positions, 1).shape == x.shape
 
 
+def test_a_bias_table_of_another_size_is_resized_on_loading():
+    source = ViLFullAttention(grid=7, embed_dims=8, num_heads=2, num_global_tokens=0)
+    with torch.no_grad():  # linear in the offset of rows
+        ramp = torch.linspace(-1, 1, 13).repeat_interleave(13)
+        source.relative_position_bias_table.copy_(ramp[:, None].expand(-1, 2))
+    target = ViLFullAttention(grid=14, embed_dims=8, num_heads=2, num_global_tokens=0)
+    target.load_state_dict(source.state_dict(), strict=True)
+    column = target.relative_position_bias_table.view(27, 27, 2)[:, 5, 1]
+    # Pixel centres of the two grids: (i + 0.5) / 27 of the way is (u + 0.5) / 13.
+    expected = -1 + ((torch.arange(27) + 0.5) * 13 / 27 - 0.5) / 6
+    torch.testing.assert_close(column[4:-4], expected[4:-4], atol=0.01, rtol=0)
+
+
 SMALL = dict(
     type='ViL',
     arch=dict(embed_dims=[8, 16, 16, 32], depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4]),

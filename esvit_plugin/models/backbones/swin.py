@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..last_blocks import BlockLayout, mean_pool
+from ..utils import resize_bias_table
 
 
 @MODELS.register_module()
@@ -128,14 +128,8 @@ class EsViTSwin(SwinTransformer):
             key = prefix + name
             if not name.endswith('bias_table') or key not in state_dict:
                 continue
-            table = state_dict[key]
-            side, old_side = (int(len(t) ** 0.5) for t in (param, table))
-            if side != old_side:
-                image = table.T.unflatten(1, (old_side, old_side)).unsqueeze(0)
-                image = F.interpolate(
-                    image, (side, side), mode='bicubic', align_corners=False
-                )
-                state_dict[key] = image[0].flatten(1).T
+            if len(state_dict[key]) != len(param):
+                state_dict[key] = resize_bias_table(state_dict[key], len(param))
                 state_dict.pop(key.replace('bias_table', 'index'), None)
 
     def train(self, mode: bool = True) -> 'EsViTSwin':

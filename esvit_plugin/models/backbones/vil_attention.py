@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..utils import resize_bias_table
+
 
 class _RelativeAttention(BaseModule):
     """Projections and bias parameters that both attentions have.
@@ -48,6 +50,14 @@ class _RelativeAttention(BaseModule):
             self.global_global_bias = nn.Parameter(
                 torch.zeros(num_heads, num_global_tokens, num_global_tokens)
             )
+        self._register_load_state_dict_pre_hook(self._resize_table)
+
+    def _resize_table(self, state_dict: dict, prefix: str, *_: Any) -> None:
+        """Fit the table of another input or chunk size while loading."""
+        key = f'{prefix}relative_position_bias_table'
+        if key in state_dict:
+            number = len(self.relative_position_bias_table)
+            state_dict[key] = resize_bias_table(state_dict[key], number)
 
     def init_weights(self) -> None:
         """Draw the biases from a truncated normal of std 0.02, as the rest."""
