@@ -1,4 +1,4 @@
-"""LoadImage: equal to mmcv's on good files, clear about bad ones."""
+"""LoadImage and its twin for bytes: as mmcv on good images, clear about bad ones."""
 
 import io
 import logging
@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
 from PIL import Image
 
-from esvit_plugin.datasets import LoadImage
+from esvit_plugin.datasets import LoadImage, LoadImageFromBytes
 from esvit_plugin.datasets.transforms.loading import is_truncated
 
 FORMATS = {
@@ -180,3 +180,40 @@ def test_bad_arguments():
 
 def test_repr():
     assert "on_error='skip'" in repr(LoadImage(on_error='skip'))
+
+
+@pytest.mark.parametrize('ending', FORMATS)
+@pytest.mark.parametrize('options', [{}, dict(to_float32=True, color_type='grayscale')])
+def test_bytes_give_the_same_as_the_file(tmp_path, ending, options):
+    content = encoded(**FORMATS[ending])
+    results = write(tmp_path / f'a.{ending}', content)
+    wanted = LoadImage(**options)(dict(results))
+    made = LoadImageFromBytes(**options)(dict(results, img_bytes=content))
+    np.testing.assert_array_equal(made['img'], wanted['img'])
+    assert made['img'].dtype == wanted['img'].dtype
+    assert made.keys() == wanted.keys()
+    assert made['img_shape'] == made['ori_shape'] == (90, 120)
+
+
+@pytest.mark.parametrize('name', [*BAD, 'unread'])
+def test_bad_bytes(logged, name):
+    content, reason = BAD.get(name, (b'', 'line 3 ends early'))
+    results = dict(img_path=f'a.tsv, {name}', img_bytes=content)
+    if name == 'unread':
+        results['img_error'] = reason
+    with pytest.raises(OSError) as caught:
+        LoadImageFromBytes()(dict(results))
+    for words in (f'a.tsv, {name}: ', reason, "on_error='skip' to LoadImageFromBytes"):
+        assert words in str(caught.value)
+    assert 'file' not in str(caught.value)
+    skipping = LoadImageFromBytes(on_error='skip')
+    assert skipping(dict(results)) is None and skipping(dict(results)) is None
+    assert len([line for line in logged if f'a.tsv, {name}' in line]) == 1
+
+
+def test_bytes_arguments():
+    with pytest.raises(KeyError, match="needs 'img_bytes'.*img_path.*use LoadImage"):
+        LoadImageFromBytes()(dict(img_path='a.png'))
+    with pytest.raises(ValueError, match="LoadImageFromBytes's on_error.*'ignore'"):
+        LoadImageFromBytes(on_error='ignore')
+    assert repr(LoadImageFromBytes()).startswith('LoadImageFromBytes(')

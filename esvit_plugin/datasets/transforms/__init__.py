@@ -1,6 +1,6 @@
 """Loading an image and cutting it into augmented views."""
 
-from .loading import LoadImage
+from .loading import LoadImage, LoadImageFromBytes
 from .multi_crop import MultiCrop
 
-__all__ = ['LoadImage', 'MultiCrop']
+__all__ = ['LoadImage', 'LoadImageFromBytes', 'MultiCrop']

@@ -1,4 +1,4 @@
-"""Loading an image file, with a clear answer to a damaged one."""
+"""Loading an image file or record, with a clear answer to a damaged one."""
 
 import logging
 import struct
@@ -80,6 +80,9 @@ class LoadImage(LoadImageFromFile):
         ValueError: If ``on_error`` is neither 'raise' nor 'skip'.
     """
 
+    # What the messages call the thing that holds one encoded image.
+    unit = 'file'
+
     def __init__(
         self,
         to_float32: bool = False,
@@ -91,7 +94,8 @@ class LoadImage(LoadImageFromFile):
     ) -> None:
         if on_error not in ('raise', 'skip'):
             raise ValueError(
-                f"LoadImage's on_error must be 'raise' or 'skip', got {on_error!r}"
+                f"{type(self).__name__}'s on_error must be 'raise' or 'skip', got "
+                f'{on_error!r}'
             )
         super().__init__(
             to_float32=to_float32,
@@ -101,13 +105,17 @@ class LoadImage(LoadImageFromFile):
         )
         self.on_error = on_error
 
-    def _read(self, path: str) -> np.ndarray:
+    def _content(self, results: dict) -> bytes:
+        """Return the encoded image of one sample."""
+        return fileio.get(results['img_path'], backend_args=self.backend_args)
+
+    def _read(self, results: dict) -> np.ndarray:
         """Return the decoded image; any exception means that the file is no good."""
-        content = fileio.get(path, backend_args=self.backend_args)
+        content = self._content(results)
         if not content:
-            raise OSError('the file is empty')
+            raise OSError(f'the {self.unit} is empty')
         if is_truncated(content):
-            raise OSError('the file is truncated')
+            raise OSError(f'the {self.unit} is truncated')
         img = mmcv.imfrombytes(
             content, flag=self.color_type, backend=self.imdecode_backend
         )
@@ -129,14 +137,14 @@ class LoadImage(LoadImageFromFile):
         """
         path = results['img_path']
         try:
-            img = self._read(path)
+            img = self._read(results)
         # Decoders raise whatever they like, SyntaxError and struct.error included.
         except Exception as error:
             problem = f'Cannot load the image {path}: {error}.'
             if self.on_error == 'raise':
                 raise OSError(
-                    f'{problem} Remove or replace the file, or pass '
-                    "on_error='skip' to LoadImage to train without it."
+                    f'{problem} Remove or replace the {self.unit}, or pass '
+                    f"on_error='skip' to {type(self).__name__} to train without it."
                 ) from error
             # mmengine's handlers drop a warning that they have shown before.
             print_log(
@@ -156,3 +164,62 @@ class LoadImage(LoadImageFromFile):
             f'imdecode_backend={self.imdecode_backend!r}, '
             f'on_error={self.on_error!r}, backend_args={self.backend_args})'
         )
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromBytes(LoadImage):
+    """Decode an image that the data set has read already, checked as by ``LoadImage``.
+
+    For data sets that keep many images in one file: ``TSVDataset``, ``ZipImages``.
+
+    Required keys: ``img_bytes``, the encoded image, and ``img_path``, its name in
+    messages. Optional key: ``img_error``, why the data set could not read the bytes,
+    which ``on_error`` answers to. Both ``img_bytes`` and ``img_error`` are removed.
+    Added keys: those of ``LoadImage``.
+
+    Args:
+        to_float32: Whether to return float32 instead of uint8. Defaults to False.
+        color_type: As for ``mmcv.imfrombytes``. Defaults to 'color'.
+        imdecode_backend: The decoder, as for ``mmcv.imfrombytes``. Defaults to 'cv2'.
+        on_error: As for ``LoadImage``: 'raise' (default) or 'skip'.
+
+    Raises:
+        ValueError: If ``on_error`` is neither 'raise' nor 'skip'.
+    """
+
+    unit = 'record'
+
+    def __init__(
+        self,
+        to_float32: bool = False,
+        color_type: str = 'color',
+        imdecode_backend: str = 'cv2',
+        on_error: str = 'raise',
+    ) -> None:
+        super().__init__(to_float32, color_type, imdecode_backend, on_error)
+
+    def _content(self, results: dict) -> bytes:
+        content, problem = results.pop('img_bytes'), results.pop('img_error', None)
+        if problem:
+            raise OSError(problem)
+        return content
+
+    def transform(self, results: dict) -> dict | None:
+        """Decode the image of one sample.
+
+        Args:
+            results: The sample, with its ``img_bytes`` and ``img_path``.
+
+        Returns:
+            The same dict with the image in it; None for a bad record to skip.
+
+        Raises:
+            KeyError: If the sample has no ``img_bytes``.
+            OSError: If the record is bad and ``on_error`` is 'raise'.
+        """
+        if 'img_bytes' not in results:
+            raise KeyError(
+                f"LoadImageFromBytes needs 'img_bytes', got only {sorted(results)}: "
+                'use LoadImage for a data set of image files'
+            )
+        return super().transform(results)

@@ -1,0 +1,59 @@
+"""Labels in text columns and label maps."""
+
+import json
+import os
+from typing import Any
+
+
+def load_label_map(path: str) -> dict[str, int]:
+    r"""Read a label map: lines 'name \t label', or names numbered from 0.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is malformed or empty; the message names the line.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'There is no label map {path}')
+    labels: dict[str, int] = {}
+    with open(path, encoding='utf-8') as file:
+        for number, line in enumerate(file):
+            name, tab, label = line.rstrip('\r\n').partition('\t')
+            if not name or name in labels or (tab and not label.strip().isdecimal()):
+                raise ValueError(
+                    f"{path}, line {number + 1} must be a new name, or 'name \\t "
+                    f"label' with an integer label, got {line.strip()[:80]!r}"
+                )
+            labels[name] = int(label) if tab else number
+    if not labels:
+        raise ValueError(f'The label map {path} is empty')
+    return labels
+
+
+def parse_label(text: str, names: dict[str, int] | None, where: str) -> int:
+    """Return the label that a column says.
+
+    Args:
+        text: An integer, a name, or JSON: a dict with a 'class', or a list of such, of
+            which the first counts.
+        names: The labels of names, or None for integers.
+        where: The place, for messages.
+
+    Raises:
+        ValueError: If it says none; the message names the place.
+    """
+    name: Any = text.strip()
+    if name[:1] in ('[', '{') and name not in (names or {}):
+        try:
+            parsed = json.loads(name)
+            name = (parsed[0] if isinstance(parsed, list) else parsed)['class']
+        except (ValueError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{where}: the label {name[:80]!r} is no JSON with a 'class'"
+            ) from error
+    if names is not None and name in names:
+        return names[name]
+    if names is None and str(name).isdecimal():
+        return int(name)
+    remedy = 'pass label_map' if names is None else 'it is not in the label_map'
+    kind = 'no integer' if names is None else 'unknown'
+    raise ValueError(f'{where}: the label {str(name)[:80]!r} is {kind}: {remedy}')

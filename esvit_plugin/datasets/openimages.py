@@ -1,0 +1,158 @@
+"""Open Images for pre-training."""
+
+import csv
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from mmpretrain.registry import DATASETS
+
+from .compact import CompactDataset, PackedStrings, existing_folder
+from .folder import REMEDY
+
+SPLITS = ('train', 'validation', 'test')
+# The lists of images that Open Images comes with, in the order of preference.
+LISTS = (
+    '{split}-images-boxable-with-rotation.csv',
+    '{split}-images-with-labels-with-rotation.csv',
+    '{split}-images-with-rotation.csv',
+    'image_ids_and_rotation.csv',
+)
+NUM_LOOKED_UP = 20
+
+
+def _read_ids(path: str, split: str) -> Iterator[str]:
+    """Yield the image ids of a split, in the order of a CSV list."""
+    with open(path, newline='', encoding='utf-8-sig') as file:
+        reader = csv.reader(file)
+        try:
+            header = next(reader, [])
+            if 'ImageID' not in header:
+                raise ValueError(
+                    f'{path} has no column ImageID in line 1, but {header[:9]}: pass '
+                    'a list of images of Open Images as ann_file'
+                )
+            subset = header.index('Subset') if 'Subset' in header else None
+            image_id = header.index('ImageID')
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) <= max(image_id, subset or 0) or not row[image_id]:
+                    raise ValueError(
+                        f'{path}, line {reader.line_num} lacks an ImageID or Subset: '
+                        f'{row[:9]}. Download the list again.'
+                    )
+                if subset is None or row[subset] == split:
+                    yield row[image_id]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(
+                f'{path} is no CSV near line {reader.line_num}: {error}. Download the '
+                'list again.'
+            ) from error
+
+
+@DATASETS.register_module()
+class OpenImages(CompactDataset):
+    """The images of Open Images (v4), without labels, for pre-training.
+
+    A list such as ``image_ids_and_rotation.csv`` (9 million images) or
+    ``train-images-boxable-with-rotation.csv`` (1.7 million) names them; they lie at
+    ``{data_root}/{split}/{ImageID}.jpg``. The list is read row by row and takes 24
+    bytes of memory per image. Its rotations are not applied.
+
+    Each record has ``img_path``, for ``LoadImage``; with ``on_error='skip'`` images
+    that were not downloaded are left out while training.
+
+    Args:
+        data_root: The folder; ``~`` is expanded.
+        split: 'train' (default), 'validation' or 'test'. Where the list has a column
+            ``Subset``, rows of other splits are left out.
+        ann_file: The list, or several, below ``data_root``. By default the first that
+            exists of the boxable images of the split, those with labels, all of the
+            split, and all.
+        data_prefix: The folder of the images below ``data_root``. Defaults to the
+            split.
+        **kwargs: Others of mmpretrain's ``BaseDataset``: ``pipeline``, ``indices``,
+            ``max_refetch``, ``lazy_init``...
+
+    Raises:
+        ValueError: If ``data_root`` is empty, ``split`` is none of the three, a list
+            is malformed (with the line), or names no image of the split.
+        TypeError: If ``data_root`` is no path.
+        FileNotFoundError: If the folder, a list or the images do not exist.
+        NotADirectoryError: If ``data_root`` is a file.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike | None = '',
+        split: str = 'train',
+        ann_file: str | Sequence[str] = '',
+        data_prefix: str = '',
+        **kwargs: Any,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(
+                f"OpenImages's split must be one of {', '.join(SPLITS)}, got {split!r}"
+            )
+        root = existing_folder('OpenImages', data_root)
+        self.split = split
+        self.lists = self._find_lists(root, ann_file)
+        self.folder = os.path.join(root, data_prefix or split)
+        if not os.path.isdir(self.folder):
+            raise FileNotFoundError(
+                f"OpenImages's folder of images {self.folder} does not exist: {REMEDY}"
+                ', or name the folder in data_prefix'
+            )
+        super().__init__(ann_file='', data_root=root, data_prefix='', **kwargs)
+
+    def _find_lists(self, root: str, ann_file: str | Sequence[str]) -> list[str]:
+        """Return the paths of the lists after checking that they exist."""
+        if ann_file:
+            names = [ann_file] if isinstance(ann_file, str) else list(ann_file)
+            paths = [os.path.join(root, os.path.expanduser(name)) for name in names]
+            missing = [path for path in paths if not os.path.isfile(path)]
+        else:
+            known = [
+                os.path.join(root, name.format(split=self.split)) for name in LISTS
+            ]
+            paths = [path for path in known if os.path.isfile(path)][:1]
+            missing = [] if paths else known
+        if missing:
+            raise FileNotFoundError(
+                f'OpenImages found no list of images {" or ".join(missing)}: {REMEDY}, '
+                'or name the list in ann_file'
+            )
+        return paths
+
+    def load_rows(self) -> int:
+        """Read the lists, and return the number of images."""
+        self.ids = PackedStrings(
+            image for path in self.lists for image in _read_ids(path, self.split)
+        )
+        source = ', '.join(self.lists)
+        if not len(self.ids):
+            raise ValueError(
+                f'{source} names no image of the split {self.split!r}: pass another '
+                'split or ann_file'
+            )
+        # Some may be missing, but not all: then the folder is the wrong one.
+        some = np.linspace(0, len(self.ids) - 1, NUM_LOOKED_UP, dtype=int).tolist()
+        if not any(os.path.isfile(self._path(row)) for row in some):
+            raise FileNotFoundError(
+                f'None of {NUM_LOOKED_UP} images of {source} exists, such as '
+                f'{self._path(0)}: {REMEDY}, or name their folder in data_prefix'
+            )
+        message = f'OpenImages: {len(self.ids)} images of {source}'
+        print_log(message, 'current', logging.INFO)
+        return len(self.ids)
+
+    def _path(self, row: int) -> str:
+        return os.path.join(self.folder, f'{self.ids[row]}.jpg')
+
+    def make_record(self, row: int) -> dict[str, Any]:
+        """Return the record of one row, its ``img_path``."""
+        return dict(img_path=self._path(row))
