@@ -23,25 +23,107 @@ def test_config_builds(name):
     model = dict(cfg.model)
     if model['type'] == 'EsViT':
         for part in ('neck', 'head', 'region_neck', 'region_head'):
-            model[part] = dict(model[part], out_channels=16)
+            if model[part] is not None:
+                model[part] = dict(model[part], out_channels=16)
     MODELS.build(model)
     for transform in cfg.train_dataloader.dataset.pipeline:
         TRANSFORMS.build(transform)
     assert cfg.custom_imports.imports == ['esvit_plugin']
 
 
-def test_swin_t_is_the_papers_recipe():
-    cfg = load_config(str(CONFIGS / 'esvit_swin_t.py'))
-    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size
-    assert cfg.optim_wrapper.optimizer.lr == 5e-4 * 512 / 256
-    assert cfg.train_cfg.max_epochs == 300
+# Swin-T's recipe (Section 4) and what the experiments change of it, Tables 1 and 4.
+RECIPE = dict(epochs=300, batch=512, lr=1e-3, window=7, regions=True)
+PAPER = {
+    'esvit_swin_t': {},
+    'esvit_swin_t_view': dict(regions=False),
+    'esvit_swin_t_w14': dict(window=14),
+    'esvit_swin_t_w14_view': dict(window=14, regions=False),
+    'esvit_swin_t_view_in1k': dict(regions=False, batch=1024, lr=2e-3),
+    'esvit_swin_t_view_webvision': dict(
+        regions=False, batch=1024, lr=2e-3, epochs=150, data='WebVision'
+    ),
+    'esvit_swin_t_view_openimages': dict(
+        regions=False, batch=1024, lr=2e-3, epochs=50, data='OpenImages'
+    ),
+    'esvit_swin_t_view_imagenet22k': dict(
+        regions=False, batch=1024, lr=2e-3, epochs=30, data='UnlabeledFolder'
+    ),
+    'esvit_swin_s': dict(arch='small'),
+    'esvit_swin_s_view': dict(arch='small', regions=False),
+    'esvit_swin_s_w14': dict(arch='small', window=14),
+    'esvit_swin_s_w14_view': dict(arch='small', window=14, regions=False),
+    'esvit_swin_b': dict(arch='base'),
+    'esvit_swin_b_view': dict(arch='base', regions=False),
+    'esvit_swin_b_w14': dict(arch='base', window=14),
+    'esvit_swin_b_w14_view': dict(arch='base', window=14, regions=False),
+    'esvit_vil_t': dict(type='ViL', batch=1024, lr=2e-3),
+    'esvit_vil_t_view': dict(type='ViL', regions=False),
+    'esvit_cvt_t': dict(type='CvT', batch=1024, lr=2e-3),
+    'esvit_cvt_t_view': dict(type='CvT', regions=False, batch=1024, lr=2e-3),
+    'esvit_resnet50': dict(type='ResNet', batch=1024, lr=2e-3),
+    'esvit_resnet50_view': dict(type='ResNet', regions=False, batch=1024, lr=2e-3),
+    'esvit_deit_s': dict(type='VisionTransformer', batch=1024, lr=2e-3),
+    'esvit_deit_s_view': dict(
+        type='VisionTransformer', regions=False, batch=1024, lr=2e-3
+    ),
+}
+
+
+def test_every_experiment_is_in_the_table():
+    assert {name[:-3] for name in ALL if '/' not in name} == set(PAPER)
+
+
+@pytest.mark.parametrize('name', PAPER)
+def test_experiments_are_the_papers(name):
+    wanted = {**RECIPE, **PAPER[name]}
+    cfg = load_config(str(CONFIGS / f'{name}.py'))
+    backbone = cfg.model.backbone
+    assert backbone.type == wanted.get('type', 'EsViTSwin')
+    if backbone.type == 'EsViTSwin':
+        assert backbone.arch == wanted.get('arch', 'tiny')
+        assert backbone.window_size == wanted['window']
+    for part in ('region_neck', 'region_head'):
+        assert (cfg.model[part] is not None) == wanted['regions']
+    assert cfg.model.neck.out_channels == 65536
+    assert cfg.train_dataloader.dataset.type == wanted.get('data', 'ImageNet')
+    assert cfg.train_cfg.max_epochs == wanted['epochs']
+    assert cfg.train_dataloader.batch_size * 8 == wanted['batch']
+    assert cfg.auto_scale_lr.base_batch_size == wanted['batch']
+    assert (
+        cfg.optim_wrapper.optimizer.lr == wanted['lr'] == 5e-4 * wanted['batch'] / 256
+    )
+    assert cfg.optim_wrapper.optimizer.weight_decay == 0.04
     assert cfg.optim_wrapper.clip_grad.max_norm == 3.0
-    model = cfg.model
-    assert model.neck.out_channels == model.region_neck.out_channels == 65536
     crop = TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[1])
     assert crop.sizes == [224, 96]
     assert crop.num_views == [2, 8]
     assert repr(crop) == repr(TRANSFORMS.build(dict(type='MultiCrop')))
+    assert cfg.sync_bn == 'torch'
+    hooks = [hook.type for hook in cfg.custom_hooks]
+    assert {'EMATeacherHook', 'RegionTaskHook', 'KNNMonitorHook'} <= set(hooks)
+
+
+FIRST_PHASES = {
+    'esvit_swin_t_w14': 200,
+    'esvit_swin_s_w14': 180,
+    'esvit_swin_b_w14': 200,
+    'esvit_swin_b': 200,
+    'esvit_vil_t': 200,
+    'esvit_cvt_t': 200,
+    'esvit_resnet50': 200,
+}
+
+
+@pytest.mark.parametrize(('name', 'epoch'), FIRST_PHASES.items())
+def test_second_phases_begin_with_what_the_first_ones_keep(name, epoch):
+    first = load_config(str(CONFIGS / f'{name}_view.py'))
+    second = load_config(str(CONFIGS / f'{name}.py'))
+    keep = first.default_hooks.milestone
+    path = f'{name}_view/' + keep.filename_tmpl.format(epoch)
+    assert epoch % keep.interval == 0
+    assert path in (CONFIGS / f'{name}.py').read_text()
+    assert first.model.backbone == second.model.backbone
+    assert first.param_scheduler == second.param_scheduler
 
 
 MODELS_OF_PAPER = {

@@ -3,6 +3,7 @@ from .freeze_last_layer_hook import FreezeLastLayerHook
 from .knn_monitor_hook import KNNMonitorHook
 from .random_neighbor_hook import RandomNeighborHook
 from .random_state_hook import RandomStateHook
+from .region_task_hook import RegionTaskHook
 from .teacher_temp_hook import TeacherTempHook
 from .training_monitor_hook import TrainingMonitorHook
 
@@ -12,6 +13,7 @@ __all__ = [
     'KNNMonitorHook',
     'RandomNeighborHook',
     'RandomStateHook',
+    'RegionTaskHook',
     'TeacherTempHook',
     'TrainingMonitorHook',
 ]

@@ -1,0 +1,15 @@
+"""EsViT, Swin-T, window 14, L_V, then L_V + L_R on ImageNet-1K, batch 512.
+
+The region task joins after 200 of 300 epochs of views alone:
+
+    tools/dist_train.sh configs/esvit_swin_t_w14_view.py 8
+    tools/dist_train.sh configs/esvit_swin_t_w14.py 8 --resume work_dirs/esvit_swin_t_w14_view/milestone_200.pth
+
+The second command takes over student, teacher, centres, optimiser and schedules.
+
+Published: 78.7 % linear, 77.0 % k-NN top-1 (arXiv 2106.09785, Table 1).
+"""
+
+_base_ = ['./esvit_swin_t.py']
+
+model = dict(backbone=dict(window_size=14))
