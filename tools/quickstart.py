@@ -6,14 +6,8 @@ teacher, and draws the learning curve and region correspondences.
 
 import argparse
 import copy
-import json
 import os.path as osp
-from glob import glob
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torchvision.transforms.functional as TF
@@ -25,10 +19,14 @@ from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
 from esvit_plugin.engine.launch import add_run_options, load_config, set_work_dir
 from esvit_plugin.evaluation import (
     best_matches,
+    draw_curves,
     knn_accuracy,
     match_accuracy,
     plot_correspondence,
+    read_scalars,
+    region_map,
 )
+from esvit_plugin.evaluation.figures import check_matplotlib
 from esvit_plugin.models import EsViT
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
@@ -51,21 +49,11 @@ def view_pair(name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(image), np.asarray(TF.rgb_to_grayscale(copy, 3))
 
 
-@torch.no_grad()
-def region_features(model: EsViT, image: np.ndarray) -> torch.Tensor:
-    """Features (H, W, C) of the regions of an RGB image, from the teacher."""
-    bgr = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1).unsqueeze(0)
-    batch = model.data_preprocessor(dict(inputs=bgr))
-    regions = model.extract_regions(batch['inputs'])[0]
-    side = int(len(regions) ** 0.5)
-    return regions.unflatten(0, (side, side)).cpu()
-
-
 def correspondence(model: EsViT) -> tuple[torch.Tensor, float]:
     """Matches on the first photograph, and the mean accuracy over all."""
     accuracies, matches = [], []
     for name in PHOTOS:
-        source, target = (region_features(model, view) for view in view_pair(name))
+        source, target = (region_map(model, view) for view in view_pair(name))
         accuracies.append(match_accuracy(source, target, NUM_MATCHES)[0])
         matches.append(
             best_matches(source.flatten(0, 1), target.flatten(0, 1), NUM_MATCHES)
@@ -73,26 +61,20 @@ def correspondence(model: EsViT) -> tuple[torch.Tensor, float]:
     return matches[0], float(np.mean(accuracies))
 
 
-def plot_curves(log: str, path: str) -> None:
+def plot_curves(work_dir: str, path: str) -> None:
     """Draw losses, k-NN accuracy and signs of collapse over the iterations."""
-    with open(log) as file:
-        records = [json.loads(line) for line in file]
+    scalars = read_scalars(work_dir)
     panels = {
         'loss (weighted)': ('loss_view', 'loss_region'),
         'k-NN top-1, %': ('knn/top1_k20',),
         'teacher entropy, nats': ('teacher_entropy',),
         'feature spread': ('feature_spread',),
     }
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6))
-    for axis, (title, keys) in zip(axes.flat, panels.items(), strict=True):
-        for key in keys:
-            points = [(r['step'], r[key]) for r in records if key in r]
-            axis.plot(*zip(*points, strict=True), label=key, marker='.')
-        axis.set(title=title, xlabel='iteration')
-        axis.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    curves = {
+        title: {key: scalars[key] for key in keys if key in scalars}
+        for title, keys in panels.items()
+    }
+    draw_curves(curves, x_label='iteration').savefig(path)
 
 
 def main() -> None:
@@ -101,6 +83,7 @@ def main() -> None:
     parser.add_argument('config', nargs='?', default=CONFIG, help='config to train')
     add_run_options(parser)
     args = parser.parse_args()
+    check_matplotlib()
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args)
     runner = Runner.from_cfg(cfg)
@@ -125,13 +108,12 @@ def main() -> None:
 
     curves = osp.join(cfg.work_dir, 'learning_curve.png')
     picture = osp.join(cfg.work_dir, 'correspondence.png')
-    logs = glob(osp.join(cfg.work_dir, '*', 'vis_data', 'scalars.json'))
-    plot_curves(max(logs, key=osp.getmtime), curves)
-    rows, cols = region_features(model, view_pair(PHOTOS[0])[0]).shape[:2]
+    plot_curves(cfg.work_dir, curves)
+    views = view_pair(PHOTOS[0])
     plot_correspondence(
         picture,
-        view_pair(PHOTOS[0]),
-        (rows, cols),
+        views,
+        region_map(model, views[0]).shape[:2],
         [('random weights', before), ('trained teacher', after)],
     )
     print('\n20-NN top-1 accuracy on test crops of 16 photographs')

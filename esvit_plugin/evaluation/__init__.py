@@ -1,14 +1,36 @@
-"""k-NN classification, feature extraction and region correspondence."""
+"""k-NN classification, feature extraction, and pictures of what a model learnt."""
 
-from .correspondence import best_matches, match_accuracy, plot_correspondence
+from .attention import BlockAttention, has_attention, last_attention
+from .attention_figure import draw_attention
+from .correspondence import (
+    best_matches,
+    draw_correspondence,
+    match_accuracy,
+    mirrored_copy,
+    plot_correspondence,
+    region_map,
+)
+from .curves import draw_curves, read_scalars, run_names
+from .embedding import draw_embedding
 from .features import extract_features
 from .knn import knn_accuracy, weighted_knn
 
 __all__ = [
+    'BlockAttention',
     'best_matches',
+    'draw_attention',
+    'draw_correspondence',
+    'draw_curves',
+    'draw_embedding',
     'extract_features',
+    'has_attention',
     'knn_accuracy',
+    'last_attention',
     'match_accuracy',
+    'mirrored_copy',
     'plot_correspondence',
+    'read_scalars',
+    'region_map',
+    'run_names',
     'weighted_knn',
 ]

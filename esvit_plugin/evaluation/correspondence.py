@@ -1,11 +1,56 @@
 """Which regions of two views of an image correspond, and a picture of it."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from ..datasets.transforms.view_group import Augment, ViewGroup
+from .figures import new_figure
+from .images import model_inputs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def mirrored_copy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The second view of a pair: flipped, colour-jittered and grey (Section 4).
+
+    Args:
+        image: RGB uint8 array of shape (S, S, 3).
+        rng: Draws the jitter, of the strengths of training.
+
+    Returns:
+        RGB uint8 array of the same shape.
+    """
+    augment = Augment(flip_prob=1, color_jitter_prob=1, gray_prob=1, blur_prob=0)
+    # The crop is the whole image.
+    group = ViewGroup(len(image), scale=(1, 1), ratio=(1, 1), augment=augment)
+    draw = group.draw(rng, *image.shape[:2])
+    view = group.apply(Image.fromarray(image), draw, InterpolationMode.BICUBIC)
+    return np.asarray(view)
+
+
+@torch.no_grad()
+def region_map(model: Any, image: np.ndarray, source: str = 'teacher') -> Tensor:
+    """Features of the regions of one square image, in their places.
+
+    Args:
+        model: An ``EsViT``. Its mode is left to the caller.
+        image: RGB uint8 array of shape (S, S, 3).
+        source: 'teacher' or 'student'. Defaults to 'teacher'.
+
+    Returns:
+        Tensor of shape (H, H, C), on the CPU.
+    """
+    regions = model.extract_regions(model_inputs(model, image), source)[0]
+    side = int(len(regions) ** 0.5)
+    return regions.unflatten(0, (side, side)).cpu()
 
 
 def best_matches(source: Tensor, target: Tensor, num_matches: int = 10) -> Tensor:
@@ -27,7 +72,10 @@ def best_matches(source: Tensor, target: Tensor, num_matches: int = 10) -> Tenso
 
 
 def match_accuracy(
-    source: Tensor, target: Tensor, num_matches: int = 10
+    source: Tensor,
+    target: Tensor,
+    num_matches: int = 10,
+    step: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[float, float]:
     """How well regions of an image and of its mirrored copy correspond.
 
@@ -38,51 +86,47 @@ def match_accuracy(
         source: Features of the image's regions on its grid, shape (H, W, C).
         target: Features of the mirrored copy's regions, shape (H, W, C).
         num_matches: How many matches to look at. Defaults to 10.
+        step: Height and width of a step of the grid, in pixels of the image for an
+            error in pixels. Defaults to (1, 1), for an error in grid steps.
 
     Returns:
-        Accuracy in percent, and mean error in grid steps.
+        Accuracy in percent, and mean error in the unit of ``step``.
     """
     width = source.shape[1]
     pairs = best_matches(source.flatten(0, 1), target.flatten(0, 1), num_matches)
     rows, cols = pairs // width, pairs % width
     cols[:, 1] = width - 1 - cols[:, 1]  # undo the mirroring
-    error = torch.hypot(
-        (rows[:, 0] - rows[:, 1]).float(), (cols[:, 0] - cols[:, 1]).float()
-    )
+    offset = torch.stack([rows, cols]).diff(dim=-1)[..., 0].float()
+    error = torch.hypot(offset[0] * step[0], offset[1] * step[1])
     return float((error == 0).float().mean() * 100), float(error.mean())
 
 
-def plot_correspondence(
-    path: str,
+def draw_correspondence(
     images: tuple[np.ndarray, np.ndarray],
-    grid: tuple[int, int],
+    grid: Sequence[int],
     matches: Sequence[tuple[str, Tensor]],
-) -> None:
+) -> 'Figure':
     """Draw matches between two views, one row for each model.
 
     A line joins the centres of two matched regions; green where the second view,
     a mirrored copy, shows the same place, red elsewhere.
 
     Args:
-        path: File to write, e.g. a ``.png``.
         images: The two views, RGB uint8 arrays of one shape (H, W, 3).
         grid: Height and width of the grid of regions.
         matches: Title and index pairs (M, 2) of each row.
 
+    Returns:
+        The figure.
+
     Raises:
         ImportError: If matplotlib is missing.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
     height, width = images[0].shape[:2]
     gap = np.full((height, width // 16, 3), 255, np.uint8)
     canvas = np.concatenate([images[0], gap, images[1]], axis=1)
-    figure, axes = plt.subplots(
-        len(matches), 1, figsize=(8, 4.3 * len(matches)), squeeze=False
-    )
+    figure = new_figure(8, 4.3 * len(matches))
+    axes = figure.subplots(len(matches), 1, squeeze=False)
     for axis, (title, pairs) in zip(axes[:, 0], matches, strict=True):
         axis.imshow(canvas)
         for left, right in pairs.tolist():
@@ -96,10 +140,31 @@ def plot_correspondence(
                 ys,
                 color='lime' if same else 'red',
                 marker='o',
+                markersize=5,
                 linewidth=1.5,
+                zorder=3 if same else 2,  # no right match lies under a wrong one
             )
         axis.set_title(title)
         axis.axis('off')
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    return figure
+
+
+def plot_correspondence(
+    path: str,
+    images: tuple[np.ndarray, np.ndarray],
+    grid: Sequence[int],
+    matches: Sequence[tuple[str, Tensor]],
+) -> None:
+    """Write the picture of ``draw_correspondence`` to a file.
+
+    Args:
+        path: File to write, e.g. a ``.png``.
+        images: As for ``draw_correspondence``, like the others.
+        grid: Height and width of the grid of regions.
+        matches: Title and index pairs (M, 2) of each row.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    draw_correspondence(images, grid, matches).savefig(path)

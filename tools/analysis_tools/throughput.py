@@ -76,12 +76,6 @@ def measure(config: str, args: argparse.Namespace) -> Row:
         cfg['norm_cfg'] = dict(type='BN')
     model = MODELS.build(cfg)
     model.eval()
-    one = torch.randn(1, 3, args.size, args.size)
-    analyzer = FlopAnalyzer(model, one)
-    analyzer.set_op_handle(**{'aten::scaled_dot_product_attention': attention_flops})
-    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    with torch.no_grad():
-        flops = analyzer.total()
     model.to(args.device)
     images = torch.randn(args.batch_size, 3, args.size, args.size, device=args.device)
     before = start_memory(args.device)
@@ -97,11 +91,20 @@ def measure(config: str, args: argparse.Namespace) -> Row:
             num_threads=torch.get_num_threads(),
         )
         seconds = timer.blocked_autorange(min_run_time=args.seconds).median
+    peak = peak_memory(args.device) - before
+    # Last, as it leaves memory in the process.
+    model.cpu()
+    one = torch.randn(1, 3, args.size, args.size)
+    analyzer = FlopAnalyzer(model, one)
+    analyzer.set_op_handle(**{'aten::scaled_dot_product_attention': attention_flops})
+    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    with torch.no_grad():
+        flops = analyzer.total()
     return Row(
         sum(p.numel() for p in model.parameters()) / 1e6,
         flops / 1e9,
         args.batch_size / seconds,
-        (peak_memory(args.device) - before) / 2**20,
+        peak / 2**20,
     )
 
 

@@ -6,9 +6,11 @@ from .random_state_hook import RandomStateHook
 from .region_task_hook import RegionTaskHook
 from .teacher_temp_hook import TeacherTempHook
 from .training_monitor_hook import TrainingMonitorHook
+from .visualization_hook import EsViTVisualizationHook
 
 __all__ = [
     'EMATeacherHook',
+    'EsViTVisualizationHook',
     'FreezeLastLayerHook',
     'KNNMonitorHook',
     'RandomNeighborHook',

@@ -1,0 +1,113 @@
+"""A picture of where the heads of a block look."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .attention import BlockAttention, Query
+from .figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# In pixels: between cells, and above them for their titles.
+_GAP = 6
+_TITLE = 22
+_FRAME = (0.0, 1.0, 1.0)
+
+
+def draw_attention(
+    image: np.ndarray,
+    attention: BlockAttention,
+    queries: Sequence[Query],
+    max_columns: int = 8,
+) -> 'Figure':
+    """Draw where every head looks from each query, the heads side by side.
+
+    Each query has a line: the image with the query marked, the mean over the heads,
+    then the heads, on further lines where there are many. Bright is where a head
+    looks; each map ends at its own highest weight.
+
+    Args:
+        image: RGB uint8 array of shape (H, W, 3).
+        attention: Attention in this image alone, weights (1, heads, ...).
+        queries: Positions (row, column) of the map, or 'cls'.
+        max_columns: Heads on a line. Defaults to 8.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there is no such query.
+        ImportError: If matplotlib is missing.
+    """
+    maps = [attention.of_query(query)[0].cpu() for query in queries]
+    num_heads = len(maps[0])
+    lines = -(-num_heads // max_columns)  # of a query
+    columns = 2 + min(num_heads, max_columns)
+    height, width = image.shape[:2]
+    # Smaller cells where there are many of them.
+    scale = (224 if columns <= 6 else 144) / max(height, width)
+    height, width = round(height * scale), round(width * scale)
+    small = np.asarray(Image.fromarray(image).resize((width, height))) / 255
+    # One picture of all cells: a hundred axes would take seconds.
+    canvas = np.ones(
+        (len(queries) * lines * (height + _TITLE) + _GAP, columns * (width + _GAP), 3)
+    )
+    figure = new_figure(canvas.shape[1] / 100, canvas.shape[0] / 100, dpi=100)
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.axis('off')
+
+    def show(line: int, column: int, picture: np.ndarray, title: str) -> None:
+        top = (line + 1) * _TITLE + line * height
+        left = _GAP // 2 + column * (width + _GAP)
+        canvas[top : top + height, left : left + width] = picture
+        middle = left + width / 2
+        axis.text(middle, top - 5, title, fontsize=9, ha='center', va='bottom')
+
+    for number, (query, weights) in enumerate(zip(queries, maps, strict=True)):
+        line = number * lines
+        where = 'class token' if query == 'cls' else f'query {query[0]},{query[1]}'
+        show(line, 0, _framed(small, query, attention.grid), where)
+        mean = _overlay(small, weights.mean(0))
+        show(line, 1, _framed(mean, query, attention.grid), 'mean')
+        for head, one in enumerate(weights):
+            further, column = divmod(head, max_columns)
+            picture = _framed(_overlay(small, one), query, attention.grid)
+            show(line + further, column + 2, picture, f'head {head + 1}')
+    axis.imshow(canvas, interpolation='none')
+    return figure
+
+
+def _overlay(image: np.ndarray, weights: Tensor) -> np.ndarray:
+    """The grey image in the colours of weights (H, W), bright where these are high."""
+    import matplotlib
+
+    heat = F.interpolate(
+        weights[None, None], image.shape[:2], mode='bilinear', align_corners=False
+    )[0, 0]
+    heat = heat / heat.max().clamp(min=1e-12)
+    colour = matplotlib.colormaps['inferno'](heat.numpy())[..., :3]
+    return 0.4 * image.mean(-1, keepdims=True) + 0.6 * colour
+
+
+def _framed(image: np.ndarray, query: Query, grid: tuple[int, int]) -> np.ndarray:
+    """A copy with a frame around the query's position, if it has one."""
+    image = image.copy()
+    if isinstance(query, str):
+        return image
+    (top, left), (bottom, right) = (
+        [
+            round((q + end) * side / n)
+            for q, side, n in zip(query, image.shape, grid, strict=False)
+        ]
+        for end in (0, 1)
+    )
+    inside = image[top + 2 : bottom - 2, left + 2 : right - 2].copy()
+    image[top:bottom, left:right] = _FRAME
+    image[top + 2 : bottom - 2, left + 2 : right - 2] = inside
+    return image

@@ -1,0 +1,57 @@
+"""A picture of features in the plane."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_LEGEND = 20
+
+
+def draw_embedding(
+    points: np.ndarray, labels: Sequence[str], title: str = ''
+) -> 'Figure':
+    """Draw points in the plane, coloured by label.
+
+    Up to 20 labels stand in a legend beside the picture; of more, which no eye can
+    tell apart by colour, each stands at the median of its points.
+
+    Args:
+        points: Shape (N, 2).
+        labels: Label of each point.
+        title: Defaults to none.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    import matplotlib
+
+    names, index = np.unique(np.asarray(labels), return_inverse=True)
+    many = len(names) > MAX_LEGEND
+    figure = new_figure(7 if many else 9, 7)
+    figure.set_layout_engine('constrained')  # leaves room for the legend
+    axis = figure.subplots()
+    table = matplotlib.colormaps['gist_rainbow' if many else 'tab20']
+    area = np.clip(20000 / len(points), 4, 40)
+    for number, name in enumerate(names):
+        mine = points[index == number]
+        colour = table(number / len(names)) if many else table(number)
+        axis.scatter(
+            mine[:, 0], mine[:, 1], s=area, color=colour, label=name, linewidths=0
+        )
+        if many:
+            x, y = np.median(mine, axis=0)
+            box = dict(facecolor='white', alpha=0.6, pad=0.5, linewidth=0)
+            axis.text(x, y, name, fontsize=6, ha='center', va='center', bbox=box)
+    axis.set(title=title, xticks=[], yticks=[], aspect='equal')
+    if not many:
+        figure.legend(loc='outside right upper', markerscale=1.5)
+    return figure

@@ -1,0 +1,249 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from backbones import BACKBONES
+from mmpretrain.registry import MODELS
+
+from esvit_plugin.evaluation import (
+    draw_attention,
+    has_attention,
+    last_attention,
+)
+from esvit_plugin.evaluation.figures import figure_image
+
+# Two blocks on a last map larger than the window: the last one is shifted.
+SHIFTED = dict(
+    type='EsViTSwin',
+    arch=dict(embed_dims=8, depths=[1, 1, 1, 2], num_heads=[1, 1, 2, 4]),
+    img_size=256,
+    window_size=4,
+)
+SWIN, CVT, DEIT = (BACKBONES[name][0] for name in ('EsViTSwin', 'CvT', 'DeiT'))
+SIZES = [(256, 256), (96, 160), (32, 64)]
+VIL = {**BACKBONES['ViL'][0], 'window_size': 2}
+
+
+def build(cfg):
+    """A backbone whose attention is far from uniform."""
+    backbone = MODELS.build(dict(cfg))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for param in backbone.parameters():
+            noise = torch.randn(param.shape, generator=generator)
+            param.add_(0.3 * noise)
+    backbone.eval()
+    return backbone
+
+
+def run(backbone, images):
+    """Attention, and what went into and came out of the last block's attention."""
+    last = [m for name, m in backbone.named_modules() if name.endswith('.attn')][-1]
+    seen = {}
+
+    def keep(_module, args, out):
+        seen.update(args=args, out=out)
+
+    handle = last.register_forward_hook(keep)
+    found = last_attention(backbone, images)
+    handle.remove()
+    return found, last, seen['args'], seen['out']
+
+
+def project(weights, value, proj):
+    """Attention output (B, N, C) from weights and values (B, N, C)."""
+    value = value.unflatten(-1, (weights.shape[1], -1)).transpose(1, 2)
+    return proj((weights @ value).transpose(1, 2).flatten(2))
+
+
+def values(linear, x):
+    """The last third of query, key and value."""
+    return F.linear(x, linear.weight.chunk(3)[2], linear.bias.chunk(3)[2])
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'size'),
+    [
+        *((cfg, size) for cfg in (SWIN, SHIFTED) for size in SIZES),
+        (BACKBONES['SwinV2'][0], (128, 96)),
+        # mmpretrain's own does not shift a map of one window.
+        ({**SHIFTED, 'type': 'SwinTransformer', 'img_size': 128}, (128, 256)),
+    ],
+)
+@torch.no_grad()
+def test_weights_give_the_output_of_swin(cfg, size):
+    found, attn, (x, shape), out = run(build(cfg), torch.randn(2, 3, *size))
+    assert found.grid == tuple(shape) and found.num_extra == 0
+    inner = attn.w_msa
+    bias = inner.v_bias if hasattr(inner, 'v_bias') else inner.qkv.bias.chunk(3)[2]
+    value = F.linear(x, inner.qkv.weight.chunk(3)[2], bias)
+    # Padding is zero, so its value is the bias, and it takes what a row lacks of 1.
+    rest = 1 - found.positions.sum(-1, keepdim=True)
+    padding = rest.transpose(1, 2) * bias.view(1, 1, inner.num_heads, -1)
+    merged = found.positions @ value.unflatten(-1, (inner.num_heads, -1)).transpose(
+        1, 2
+    )
+    merged = merged.transpose(1, 2) + padding
+    torch.testing.assert_close(inner.proj(merged.flatten(2)), out, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'size'),
+    [
+        (VIL, (128, 128)),
+        (VIL, (96, 160)),
+        ({**VIL, 'num_global_tokens': (1, 1, 1, 2)}, (128, 96)),
+        ({**VIL, 'num_chunk_stages': 4}, (256, 256)),
+        ({**VIL, 'num_chunk_stages': 4, 'num_global_tokens': [1] * 4}, (256, 192)),
+        (DEIT, (64, 64)),
+        (DEIT, (128, 96)),
+        ({**DEIT, 'with_cls_token': False, 'out_type': 'featmap'}, (64, 96)),
+    ],
+)
+@torch.no_grad()
+def test_weights_give_the_output_of_vil_and_vit(cfg, size):
+    found, attn, args, out = run(build(cfg), torch.randn(2, 3, *size))
+    stride = 32 if cfg['type'] == 'ViL' else 16
+    assert found.grid == tuple(side // stride for side in size)
+    assert found.weights.shape[-1] == found.num_extra + np.prod(found.grid)
+    torch.testing.assert_close(
+        found.weights.sum(-1), torch.ones(()).expand(found.weights.shape[:-1])
+    )
+    mine = project(found.weights, values(attn.qkv, args[0]), attn.proj)
+    torch.testing.assert_close(mine, out, rtol=1e-4, atol=1e-4)
+    # What is switched on for the call alone is gone.
+    assert '_masking_is_faster' not in vars(attn)
+
+
+@torch.no_grad()
+def test_weights_give_the_output_of_cvt():
+    found, attn, (x,), out = run(build(CVT), torch.randn(2, 3, 256, 128))
+    x = attn.conv_norm(attn.conv(x.permute(0, 3, 1, 2))).flatten(2).transpose(1, 2)
+    mine = project(found.positions, values(attn.qkv, x), attn.proj)
+    torch.testing.assert_close(mine, out.flatten(1, 2), rtol=1e-4, atol=1e-4)
+
+
+def plain_windows(query, key, side, shift, scale, bias):
+    """Window attention between the positions of a padded map, one pair at a time.
+
+    ``query`` and ``key`` are (H, W, heads, d), ``bias`` a table or None.
+    """
+    height, width, heads, _ = query.shape
+    places = [(r, c) for r in range(height) for c in range(width)]
+
+    def moved(place):
+        return (place[0] - shift) % height, (place[1] - shift) % width
+
+    scores = torch.full((heads, len(places), len(places)), -torch.inf)
+    for i, a in enumerate(places):
+        for j, b in enumerate(places):
+            (ra, ca), (rb, cb) = moved(a), moved(b)
+            same_window = (ra // side, ca // side) == (rb // side, cb // side)
+            # Of what the shift brought together from two sides, each sees its own.
+            wrapped = (a[0] < shift, a[1] < shift) != (b[0] < shift, b[1] < shift)
+            if not same_window or wrapped:
+                continue
+            score = (query[a] * key[b]).sum(-1) * scale
+            if bias is not None:
+                row = (ra - rb + side - 1) * (2 * side - 1) + ca - cb + side - 1
+                score = score + bias[row]
+            scores[:, i, j] = score
+    weights = scores.softmax(-1).unflatten(2, (height, width))
+    return weights.unflatten(1, (height, width))
+
+
+@pytest.mark.parametrize('size', [(256, 256), (96, 160)])
+@torch.no_grad()
+def test_shifted_windows_are_those_of_plain_loops(size):
+    found, attn, (x, (height, width)), _ = run(build(SHIFTED), torch.randn(1, 3, *size))
+    assert attn.shift_size == 2
+    inner, side = attn.w_msa, 4
+    x = x.view(height, width, -1)
+    x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
+    query, key, _ = inner.qkv(x).unflatten(-1, (3, inner.num_heads, -1)).unbind(2)
+    table = inner.relative_position_bias_table
+    plain = plain_windows(query, key, side, 2, query.shape[-1] ** -0.5, table)
+    plain = plain[:, :height, :width, :height, :width].flatten(3).flatten(1, 2)
+    torch.testing.assert_close(found.positions[0], plain)
+    assert (found.positions == 0).any()
+
+
+@pytest.mark.parametrize('size', [(256, 128), (160, 192)])
+@torch.no_grad()
+def test_windows_of_cvt_are_those_of_plain_loops(size):
+    found, attn, (x,), _ = run(build(CVT), torch.randn(1, 3, *size))
+    height, width = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, -width % 4, 0, -height % 4))
+    x = attn.conv_norm(attn.conv(x.permute(0, 3, 1, 2)))[0].permute(1, 2, 0)
+    query, key, _ = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
+    plain = plain_windows(query, key, 4, 0, x.shape[-1] ** -0.5, None)
+    plain = plain[:, :height, :width, :height, :width].flatten(3).flatten(1, 2)
+    torch.testing.assert_close(found.positions[0], plain)
+
+
+def test_training_goes_on_as_before():
+    backbone = build(CVT)
+    backbone.train()
+    images = torch.randn(2, 3, 128, 128)
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    last_attention(backbone, images)
+    after = backbone.state_dict()
+    # One forward pass: batch norms saw the images once.
+    name = 'stages.3.blocks.0.attn.conv_norm.num_batches_tracked'
+    assert after[name] == before[name] + 1
+    assert backbone.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.modules())
+
+
+@pytest.mark.parametrize('name', ['ResNet', 'ConvNeXt'])
+def test_backbones_without_attention_are_refused(name):
+    backbone = MODELS.build(dict(BACKBONES[name][0]))
+    assert not has_attention(backbone)
+    with pytest.raises(ValueError, match=f'attention of a {name} cannot be shown'):
+        last_attention(backbone, torch.randn(1, 3, 64, 64))
+
+
+def test_queries_are_rows_of_the_weights():
+    found = last_attention(build(DEIT), torch.randn(1, 3, 64, 48))
+    assert found.grid == (4, 3)
+    torch.testing.assert_close(
+        found.of_query((2, 1))[0, 1], found.weights[0, 1, 1 + 2 * 3 + 1, 1:].view(4, 3)
+    )
+    torch.testing.assert_close(
+        found.of_query('cls').flatten(2), found.weights[:, :, 0, 1:]
+    )
+    assert found.default_queries() == ['cls', (2, 1), (1, 0), (1, 2), (3, 0), (3, 2)]
+    with pytest.raises(ValueError, match='query 4,0 lies outside .* rows are 0 to 3'):
+        found.of_query((4, 0))
+    swin = last_attention(build(SWIN), torch.randn(1, 3, 32, 32))
+    assert swin.default_queries() == [(0, 0)]
+    with pytest.raises(ValueError, match="no query 'cls': .* 0 class tokens"):
+        swin.of_query('cls')
+
+
+def test_the_picture_is_bright_where_a_head_looks():
+    found = last_attention(build(SHIFTED), torch.randn(1, 3, 256, 256))
+    image = np.full((256, 256, 3), 90, np.uint8)
+    figure = draw_attention(image, found, [(0, 0), (7, 7)], max_columns=2)
+    # Per query: the image, the mean and four heads on two lines.
+    (axis,) = figure.axes
+    heads = ['mean', 'head 1', 'head 2', 'head 3', 'head 4']
+    titles = [text.get_text() for text in axis.texts]
+    assert titles == ['query 0,0', *heads, 'query 7,7', *heads]
+    canvas = axis.get_images()[0].get_array()
+    for number, (rows, cols) in ((1, (0, 0)), (7, (6, 6))):
+        # The cell below the title 'mean'.
+        x, y = (int(z) for z in axis.texts[number].get_position())
+        picture = canvas[y + 5 : y + 5 + 224, x - 112 : x + 112]
+        frame = (picture == [0, 1, 1]).all(-1)
+        assert frame[rows // 6 * 196 : rows // 6 * 196 + 28].sum() == 4 * 2 * 26
+        picture = np.where(frame, 0, picture.sum(-1))
+        cell = len(picture) / 8
+        top, left = (int(np.argmax(picture.max(axis)) // cell) for axis in (1, 0))
+        weights = found.of_query((rows // 6 * 7, cols // 6 * 7))[0].mean(0)
+        # A corner lies in a shifted window of 2x2 positions, the rest of it is dark.
+        assert divmod(int(weights.argmax()), 8) == (top, left)
+        assert rows <= top < rows + 2 and cols <= left < cols + 2
+        far = picture[round(3 * cell) : round(5 * cell)]
+        assert far.min() == far.max() == picture[~frame].min()
+    assert figure_image(figure).std() > 20

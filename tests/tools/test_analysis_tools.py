@@ -1,0 +1,220 @@
+"""The tools that measure and draw what a model learnt, as a user calls them."""
+
+import json
+from unittest import mock
+
+import matplotlib.image
+import numpy as np
+import pytest
+from backbones import BACKBONES
+from mmpretrain.registry import MODELS
+from PIL import Image
+from test_converters import run, saved_model
+
+from esvit_plugin.datasets import load_photo
+from esvit_plugin.evaluation import match_accuracy, mirrored_copy, region_map
+from esvit_plugin.evaluation.images import open_images
+
+FOLDER = 'analysis_tools'
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of two photographs and a damaged file."""
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for name in ('astronaut', 'coffee'):
+        Image.fromarray(load_photo(name)).save(folder / f'{name}.png')
+    (folder / 'bad.png').write_bytes(b'no image')
+    return folder
+
+
+def is_drawn(path):
+    return matplotlib.image.imread(path)[..., :3].std() > 0.05
+
+
+def refused(message, capsys, *args):
+    """Whether a tool ends with a usage error that has this message."""
+    with pytest.raises(SystemExit):
+        run(*args)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('network', ['teacher', 'student'])
+def test_correspondence(tmp_path, images, network):
+    config, checkpoint, model = saved_model(tmp_path)
+    out = tmp_path / 'out' / 'deep'
+    options = ['--student'] if network == 'student' else []
+    output = run(
+        f'{FOLDER}/correspondence.py',
+        config,
+        checkpoint,
+        images,
+        '-o',
+        out,
+        '--size=128',
+        '--seed=3',
+        '--num-pictures=1',
+        *options,
+    )
+    found = json.loads((out / 'correspondence.json').read_text())
+    assert found['network'] == network and found['size'] == 128
+    # By hand, on the grid of 4x4 regions of 32 px.
+    for number, (path, image) in enumerate(open_images([str(images)], 128)):
+        copy = mirrored_copy(image, np.random.default_rng([3, number]))
+        maps = [region_map(model, view, network) for view in (image, copy)]
+        accuracy, error = match_accuracy(*maps, 10)
+        row = found['images'][number]
+        assert row['path'] == path and row['accuracy'] == pytest.approx(accuracy)
+        assert row['pixel_error'] == pytest.approx(32 * error, rel=1e-4)
+        assert f'accuracy {accuracy:5.1f} %' in output
+    assert len(found['images']) == 2
+    mean = np.mean([row['pixel_error'] for row in found['images']])
+    assert found['mean']['pixel_error'] == pytest.approx(mean)
+    assert f'error {mean:6.1f} px   mean of 2 images, {network}' in output
+    assert [path.name for path in out.glob('*.png')] == [
+        'correspondence_0_astronaut.png'
+    ]
+    assert is_drawn(out / 'correspondence_0_astronaut.png')
+
+
+def test_correspondence_of_nothing_is_refused(tmp_path, capsys):
+    config, checkpoint, _ = saved_model(tmp_path)
+    tool = f'{FOLDER}/correspondence.py'
+    args = (tool, config, checkpoint)
+    out = tmp_path / 'out'
+    with pytest.raises(FileNotFoundError, match='no image or folder nowhere'):
+        run(*args, 'nowhere', '-o', out)
+    refused(
+        '--num-matches must be >= 1: 0',
+        capsys,
+        *args,
+        'moon',
+        '-o',
+        out,
+        '--num-matches=0',
+    )
+    refused('must be a folder, not a file', capsys, *args, 'moon', '-o', config)
+    (tmp_path / 'bad.png').write_bytes(b'no image')
+    assert 'No image could be read' in run(*args, tmp_path / 'bad.png', '-o', out)
+    assert not list(out.glob('*'))
+    with pytest.raises(ValueError, match='of a ResNet, which has no student'):
+        resnet = MODELS.build(BACKBONES['ResNet'][0])
+        with mock.patch('esvit_plugin.get_model', return_value=resnet):
+            run(*args, 'moon', '-o', out)
+
+
+@pytest.mark.parametrize(
+    ('name', 'queries', 'lines'),
+    [
+        ('EsViTSwin', [], 5),
+        ('ViL', ['0,0', '3,2'], 2),
+        ('CvT', ['3,3'], 1),
+        ('DeiT', ['cls'], 1),
+    ],
+)
+def test_attention_maps(tmp_path, images, name, queries, lines):
+    config, checkpoint, _ = saved_model(tmp_path, *BACKBONES[name])
+    out = tmp_path / 'out'
+    options = ['--queries', *queries] if queries else []
+    output = run(
+        f'{FOLDER}/attention_maps.py',
+        config,
+        checkpoint,
+        images,
+        'moon',
+        '-o',
+        out,
+        '--size=128',
+        *options,
+    )
+    grid = '8x8' if name == 'DeiT' else '4x4'
+    assert output.count(f'{grid} positions, {lines} queries') == 3
+    paths = sorted(out.glob('*.png'))
+    assert [path.name for path in paths] == [
+        'attention_0_astronaut.png',
+        'attention_1_coffee.png',
+        'attention_2_moon.png',
+    ]
+    assert all(is_drawn(path) for path in paths)
+
+
+def test_wrong_queries_and_backbones_are_refused(tmp_path, capsys):
+    tool = f'{FOLDER}/attention_maps.py'
+    config, checkpoint, _ = saved_model(tmp_path)
+    args = (tool, config, checkpoint, 'moon', '-o', tmp_path / 'out', '--queries')
+    refused("a query is ROW,COL, e.g. 3,3, or cls: '3'", capsys, *args, '3')
+    with pytest.raises(ValueError, match='7,0 lies outside .* rows are 0 to 6'):
+        run(*args, '7,0')
+    with pytest.raises(ValueError, match="no query 'cls'"):
+        run(*args, 'cls')
+    config, checkpoint, _ = saved_model(tmp_path, *BACKBONES['ResNet'])
+    with pytest.raises(ValueError, match='attention of a ResNet cannot be shown'):
+        run(*args, '0,0')
+    assert not (tmp_path / 'out').exists()
+
+
+def features(path, folders, **arrays):
+    """What tools/extract_features.py writes, with one cluster for each folder."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(folders)), 12)
+    pooled = 8 * rng.normal(size=(len(folders), 16))[labels]
+    pooled = pooled + rng.normal(size=pooled.shape)
+    paths = [f'data/{folders[label]}/{i}.jpg' for i, label in enumerate(labels)]
+    np.savez(path, paths=np.array(paths), pooled=pooled, **arrays)
+
+
+def test_embedding(tmp_path, capsys):
+    path, out = tmp_path / 'features.npz', tmp_path / 'out.png'
+    features(path, ['cats', 'dogs/big', 'dogs/small'], regions=np.zeros((36, 4, 16)))
+    tool = f'{FOLDER}/embedding.py'
+    draw = mock.Mock(side_effect=SystemExit)
+    patch = mock.patch('esvit_plugin.evaluation.draw_embedding', draw)
+    with patch, pytest.raises(SystemExit):
+        run(tool, path, '-o', out)
+    points, labels, title = draw.call_args.args
+    assert set(labels) == {'cats', 'dogs/big', 'dogs/small'}
+    assert title == 't-SNE of pooled features, 36 images'
+    # The clusters stay apart: the nearest neighbour is of the same folder.
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    assert (np.array(labels)[distance.argmin(1)] == np.array(labels)).all()
+    assert '20 images of 3 folders' in run(tool, path, '-o', out, '--num-images=20')
+    assert is_drawn(out)
+    with pytest.raises(ValueError, match="features 'regions' .* it has pooled of"):
+        run(tool, path, '-o', out, '--key=regions')
+    with pytest.raises(FileNotFoundError, match='no file nowhere.npz'):
+        run(tool, 'nowhere.npz', '-o', out)
+    refused('must be a .png file', capsys, tool, path, '-o', tmp_path / 'out.jpg')
+    with mock.patch('importlib.util.find_spec', return_value=None):
+        refused(
+            '--method umap needs umap: pip install umap-learn',
+            capsys,
+            tool,
+            path,
+            '-o',
+            out,
+            '--method=umap',
+        )
+    np.savez(path, paths=np.array(['a/1.jpg'] * 2), pooled=np.ones((2, 4)))
+    with pytest.raises(ValueError, match='at least 4 images, got 2'):
+        run(tool, path, '-o', out)
+
+
+def test_learning_curves(tmp_path, capsys):
+    for run_name, key in (('swin', 'loss_region'), ('vil', 'loss_view')):
+        log = tmp_path / run_name / '20260101_000000' / 'vis_data' / 'scalars.json'
+        log.parent.mkdir(parents=True)
+        records = [
+            {'loss': 1 / i, key: 2 / i, 'iter': i, 'step': i} for i in range(1, 9)
+        ]
+        log.write_text('\n'.join(map(json.dumps, records)))
+    tool, out = f'{FOLDER}/learning_curves.py', tmp_path / 'out.png'
+    args = (tool, tmp_path / 'swin', tmp_path / 'vil', '-o', out, '--keys')
+    output = run(*args, 'loss', 'loss_region')
+    assert 'vil has no loss_region.' in output
+    assert 'loss, loss_region of swin, vil' in output
+    assert is_drawn(out)
+    with pytest.raises(ValueError, match="key 'los'; .* iter, loss, loss_region, loss"):
+        run(*args, 'los')
+    refused('must be a .png file', capsys, tool, tmp_path / 'vil', '-o', tmp_path)
