@@ -14,9 +14,11 @@ from .curves import draw_curves, read_scalars, run_names
 from .embedding import draw_embedding
 from .features import extract_features
 from .knn import knn_accuracy, weighted_knn
+from .sweep_accuracy import LinearSweepAccuracy
 
 __all__ = [
     'BlockAttention',
+    'LinearSweepAccuracy',
     'best_matches',
     'draw_attention',
     'draw_correspondence',

@@ -1,6 +1,7 @@
 """Backbones, necks, heads and the self-supervised model."""
 
 from .backbones import CvT, EsViTSwin, ViL
+from .classifiers import LinearSweepClassifier
 from .heads import DINOViewHead, RegionMatchingHead
 from .necks import DINOProjection
 from .selfsup import EsViT, MultiCropDataPreprocessor
@@ -11,6 +12,7 @@ __all__ = [
     'DINOViewHead',
     'EsViT',
     'EsViTSwin',
+    'LinearSweepClassifier',
     'MultiCropDataPreprocessor',
     'RegionMatchingHead',
     'ViL',

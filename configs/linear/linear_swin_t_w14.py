@@ -1,0 +1,24 @@
+"""Linear evaluation of EsViT, Swin-T, window 14, L_V + L_R on ImageNet-1K.
+
+    tools/dist_train.sh configs/linear/linear_swin_t_w14.py 8
+
+It reads work_dirs/esvit_swin_t_w14/epoch_300.pth; another checkpoint with
+--cfg-options model.backbone.init_cfg.checkpoint=...
+Published: 78.7 % top-1 (arXiv 2106.09785, Table 1).
+"""
+
+_base_ = ['../_base_/linear_imagenet.py']
+
+model = dict(
+    backbone=dict(
+        type='EsViTSwin',
+        arch='tiny',
+        window_size=14,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/esvit_swin_t_w14/epoch_300.pth',
+            prefix='teacher.backbone.',
+        ),
+    ),
+    in_channels=2304,
+)

@@ -1,0 +1,3 @@
+from .linear_sweep import LinearSweepClassifier
+
+__all__ = ['LinearSweepClassifier']

@@ -1,0 +1,144 @@
+"""Linear probes of several learning rates on one frozen backbone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.classifiers import BaseClassifier
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from ..last_blocks import pool_last_blocks
+
+
+@MODELS.register_module()
+class LinearSweepClassifier(BaseClassifier):
+    """Linear classifiers on the last blocks of a frozen backbone (Section 4).
+
+    One forward pass of the backbone feeds a classifier for each learning rate, so that
+    the best rate costs no more than one. Train it with
+    ``LinearSweepOptimWrapperConstructor``, which gives each its rate, and evaluate
+    with ``LinearSweepAccuracy``, which reports the best.
+
+    Args:
+        backbone: Config of the backbone. It runs in evaluation mode, without gradient.
+        num_classes: Number of classes.
+        in_channels: Width of the features: the sum of the blocks' widths.
+        lr_factors: Learning rate of each classifier over that of the optimiser.
+            Defaults to (1.0,).
+        num_blocks: How many of the last blocks to take. Defaults to 4.
+        data_preprocessor: Config of the normalisation; its type defaults to
+            ``ClsDataPreprocessor``.
+        init_cfg: Initialisation. Defaults to weights from a normal of std 0.01, biases
+            0.
+
+    Raises:
+        ValueError: If ``lr_factors`` is empty, has equal numbers or one that is not
+            positive, or the backbone's features have another width.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        num_classes: int,
+        in_channels: int,
+        lr_factors: Sequence[float] = (1.0,),
+        num_blocks: int = 4,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        if isinstance(data_preprocessor, dict) or data_preprocessor is None:
+            data_preprocessor = dict(data_preprocessor or {})
+            data_preprocessor.setdefault('type', 'ClsDataPreprocessor')
+            data_preprocessor = MODELS.build(data_preprocessor)
+        super().__init__(init_cfg, data_preprocessor)
+        factors = [float(factor) for factor in lr_factors]
+        if not factors or min(factors) <= 0 or len(set(factors)) < len(factors):
+            raise ValueError(
+                'LinearSweepClassifier: lr_factors must be positive numbers, each only '
+                f'once, got {list(lr_factors)}.'
+            )
+        self.lr_factors = factors
+        self.num_blocks = num_blocks
+        self.in_channels = in_channels
+        self.backbone: Any = MODELS.build(backbone)
+        self.backbone.requires_grad_(False)
+        self.heads = nn.ModuleList(
+            _linear(in_channels, num_classes) for _ in self.lr_factors
+        )
+        self.train()
+
+    def train(self, mode: bool = True) -> 'LinearSweepClassifier':
+        """Switch the mode; the backbone stays in evaluation mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Features (B, in_channels) of normalised images (B, 3, H, W)."""
+        with torch.no_grad():
+            feats = pool_last_blocks(self.backbone, inputs, self.num_blocks)
+        if feats.shape[1] != self.in_channels:
+            raise ValueError(
+                f'LinearSweepClassifier: the last {self.num_blocks} blocks give '
+                f'{feats.shape[1]} features, but in_channels={self.in_channels}. Set '
+                f'model.in_channels={feats.shape[1]}.'
+            )
+        return feats
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Run the backbone once, then every classifier.
+
+        Args:
+            inputs: Normalised images, shape (B, 3, H, W).
+            data_samples: Labels, for the modes 'loss' and 'predict'.
+            mode: 'tensor', 'loss' or 'predict'. Defaults to 'tensor'.
+
+        Returns:
+            Logits (classifiers, B, classes); for 'loss' the mean cross-entropy of
+            each classifier; for 'predict' the samples with ``sweep_scores``
+            (classifiers, classes), and the ``lr_factors`` they belong to.
+
+        Raises:
+            ValueError: If there is no such mode, or a sample has no label.
+        """
+        feats = self.extract_feat(inputs)
+        logits = torch.stack([head(feats) for head in self.heads])
+        if mode == 'tensor':
+            return logits
+        if mode == 'predict':
+            scores = logits.softmax(-1).unbind(1)
+            samples = data_samples or [DataSample() for _ in scores]
+            for sample, score in zip(samples, scores, strict=True):
+                sample.set_field(score, 'sweep_scores')
+                sample.set_field(self.lr_factors, 'lr_factors')
+            return samples
+        if mode != 'loss':
+            raise ValueError(
+                f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}."
+            )
+        if not data_samples or any('gt_label' not in s for s in data_samples):
+            raise ValueError(
+                'LinearSweepClassifier trains on labelled images, but samples have no '
+                'gt_label; use a labelled data set, e.g. ImageNet.'
+            )
+        target = torch.cat([sample.gt_label for sample in data_samples])
+        # The classifiers share nothing that is trained, so their sum trains each.
+        return {
+            f'loss_x{factor:g}': F.cross_entropy(part, target)
+            for factor, part in zip(self.lr_factors, logits, strict=True)
+        }
+
+
+def _linear(in_channels: int, num_classes: int) -> nn.Linear:
+    layer = nn.Linear(in_channels, num_classes)
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
