@@ -1,9 +1,11 @@
 """Every config loads, builds, and says what the paper says."""
 
+import runpy
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmpretrain.registry import MODELS, TRANSFORMS
 
 from esvit_plugin.engine.launch import load_config
@@ -13,7 +15,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 ALL = [
     str(path.relative_to(CONFIGS))
     for path in sorted(CONFIGS.rglob('*.py'))
-    if '_base_' not in path.parts
+    if not {'_base_', 'transfer'} & set(path.parts)
 ]
 
 
@@ -153,3 +155,30 @@ def test_models_fit_their_backbones(name, millions):
         view, regions = split_features(backbone, backbone(torch.randn(1, 3, 96, 96)))
     assert view.shape[-1] == regions.shape[-1] == cfg.neck.in_channels
     assert cfg.neck == cfg.region_neck
+
+
+def test_every_config_is_listed():
+    listed = [
+        model['Config']
+        for model in yaml.safe_load((CONFIGS / 'metafile.yml').read_text())['Models']
+    ]
+    assert sorted(listed) == sorted(f'configs/{name}' for name in ALL)
+    index = yaml.safe_load((CONFIGS.parent / 'model-index.yml').read_text())
+    assert index == dict(Import=['configs/metafile.yml'])
+
+
+def test_the_table_of_results_is_that_of_the_metafile():
+    tool = runpy.run_path(str(CONFIGS.parent / 'tools' / 'misc' / 'results_table.py'))
+    assert tool['results_table']() in (CONFIGS.parent / 'README.md').read_text()
+
+
+def test_results_are_those_that_the_configs_name():
+    models = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())['Models']
+    for model in models:
+        text = (CONFIGS.parent / model['Config']).read_text()
+        for result in model.get('Results', []):
+            if result['Dataset'] == 'ImageNet-1k':
+                for name, value in result['Metrics'].items():
+                    kind = name.replace(' Top 1 Accuracy', '').lower()
+                    kind = {'k-nn': 'k-NN', 'top 1 accuracy': 'top-1'}.get(kind, kind)
+                    assert f'{value} % {kind}' in text, (model['Name'], name)

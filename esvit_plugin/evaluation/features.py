@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, get_world_size
 from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -40,17 +40,23 @@ def extract_features(
             "type='DefaultSampler', shuffle=False) in the dataloader."
         )
     extract = extract or model.extract_feat
-    feats, labels = [], []
+    feats, labels = torch.empty(0), []
     for batch in loader:
         batch = model.data_preprocessor(batch, False)
-        feats.append(extract(batch['inputs']).float().cpu())
+        found = extract(batch['inputs'])
+        if not labels:
+            # At once: joining parts would need the memory twice.
+            feats = torch.empty(len(loader.sampler), found.shape[1])  # type: ignore[arg-type]
+        feats[len(labels) : len(labels) + len(found)] = found
         labels += [_label(sample) for sample in batch['data_samples']]
-    shards = all_gather_object((torch.cat(feats), torch.tensor(labels)))
     size = len(loader.dataset)  # type: ignore[arg-type]
+    shard = feats[: len(labels)], torch.tensor(labels)
+    if get_world_size() == 1:
+        return shard
     # The sampler deals images out in turn, and pads the shares to one length.
     merged = [
         torch.stack(parts, 1).flatten(0, 1)[:size]
-        for parts in zip(*shards, strict=True)
+        for parts in zip(*all_gather_object(shard), strict=True)
     ]
     return merged[0], merged[1]
 

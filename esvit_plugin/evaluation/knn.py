@@ -21,12 +21,13 @@ def weighted_knn(
     ks: Sequence[int] = (10, 20, 100, 200),
     temperature: float = 0.07,
     block_size: int = 1024,
+    train_block_size: int = 65536,
 ) -> dict[int, tuple[float, float]]:
     """Classify by the votes of the k most similar training images (Section 4).
 
     A neighbour of cosine similarity s votes with weight exp(s / temperature) for
-    its class. Test images are taken in blocks, so that memory beyond the features
-    stays bounded by ``block_size`` x number of training images.
+    its class. Test and training images are taken in blocks, so that memory beyond the
+    features stays bounded by the blocks, whatever the number of images.
 
     Args:
         train_feats: Features (N, C); they are L2-normalised here.
@@ -37,6 +38,7 @@ def weighted_knn(
             Defaults to (10, 20, 100, 200).
         temperature: Temperature of the votes. Defaults to 0.07.
         block_size: Test images per block. Defaults to 1024.
+        train_block_size: Training images per block. Defaults to 65536.
 
     Returns:
         Top-1 and top-5 accuracy in percent for each k. With fewer than 5 classes
@@ -62,13 +64,13 @@ def weighted_knn(
     if min(ks) < 1:
         raise ValueError(f'weighted_knn: every k must be >= 1, got {tuple(ks)}.')
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
-    train_feats = F.normalize(train_feats.float(), dim=1)
     largest = min(max(ks), len(train_feats))
     correct = {k: torch.zeros(2) for k in ks}
     for start in range(0, len(test_feats), block_size):
         block = slice(start, start + block_size)
-        similarity = F.normalize(test_feats[block].float(), dim=1) @ train_feats.T
-        similarity, neighbours = similarity.topk(largest, dim=1)
+        similarity, neighbours = _nearest(
+            test_feats[block], train_feats, largest, train_block_size
+        )
         weights = (similarity / temperature).exp()
         classes = train_labels[neighbours]
         target = test_labels[block].unsqueeze(1)
@@ -81,6 +83,24 @@ def weighted_knn(
             correct[k] += torch.stack([hits[:, 0].sum(), hits.sum()]).cpu()
     scale = 100 / len(test_feats)
     return {k: (float(c[0]) * scale, float(c[1]) * scale) for k, c in correct.items()}
+
+
+def _nearest(
+    queries: Tensor, feats: Tensor, number: int, block_size: int
+) -> tuple[Tensor, Tensor]:
+    """Cosine similarities and indices (M, number) of the most similar features."""
+    queries = F.normalize(queries.float(), dim=1)
+    best = queries.new_empty(len(queries), 0)
+    indices = torch.empty_like(best, dtype=torch.long)
+    for start in range(0, len(feats), block_size):
+        block = F.normalize(feats[start : start + block_size].float(), dim=1)
+        found, places = (queries @ block.T).topk(min(number, len(block)), dim=1)
+        best, indices = (
+            torch.cat(pair, 1) for pair in ((best, found), (indices, places + start))
+        )
+        best, order = best.topk(min(number, best.shape[1]), dim=1)
+        indices = indices.gather(1, order)
+    return best, indices
 
 
 def knn_accuracy(

@@ -45,6 +45,7 @@ def test_one_iteration(name, data, tmp_path):
         'train_cfg.max_epochs': 1,
         'train_dataloader.batch_size': 1,
         'train_dataloader.num_workers': 0,
+        'train_dataloader.dataset.pipeline.1.views.2.num_views': 2,
         'train_dataloader.persistent_workers': False,
         'default_hooks.checkpoint.interval': 2,
         'visualizer.vis_backends': [],
@@ -64,7 +65,7 @@ def test_one_iteration(name, data, tmp_path):
     runner = Runner.from_cfg(cfg)
     runner.register_hook(record, 'LOWEST')
     runner.train()
-    assert record.sizes == [(1, 2, 3, 224, 224), (1, 8, 3, 96, 96)]
+    assert record.sizes == [(1, 2, 3, 224, 224), (1, 2, 3, 96, 96)]
     wanted = {'loss_view'} | ({'loss_region'} if cfg.model.region_neck else set())
     assert wanted <= set(record.losses)
     assert all(torch.tensor(value).isfinite() for value in record.losses.values())

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -24,13 +28,48 @@ def plain_knn(train, train_labels, test, test_labels, k, temperature):
 def test_equals_the_plain_classifier_for_any_block_size():
     train, test = torch.randn(60, 6), torch.randn(25, 6)
     labels, test_labels = torch.randint(9, (60,)), torch.randint(9, (25,))
-    for block_size in (1, 7, 100):
+    for block_size, train_block_size in ((1, 60), (7, 9), (100, 1), (100, 1000)):
         results = weighted_knn(
-            train, labels, test, test_labels, ks=(1, 5, 60), block_size=block_size
+            train,
+            labels,
+            test,
+            test_labels,
+            ks=(1, 5, 60),
+            block_size=block_size,
+            train_block_size=train_block_size,
         )
         for k, found in results.items():
             expected = plain_knn(train, labels, test, test_labels, k, 0.07)
             assert found == pytest.approx(expected), k
+
+
+MEMORY = """
+import torch
+from esvit_plugin.evaluation import weighted_knn
+
+torch.manual_seed(0)
+train, test = torch.randn(200_000, 768), torch.randn(500, 768)
+# Each test image is a training image with some noise.
+test += 3 * train[:500]
+labels = torch.arange(200_000) % 1000
+print(weighted_knn(train, labels, test, labels[:500], ks=(1, 200))[1][0])
+with open('/proc/self/status') as file:
+    print(next(line for line in file if line.startswith('VmHWM')).split()[1])
+"""
+
+
+def test_memory_is_bounded():
+    """200,000 x 768 features in a process of less than 4 GiB, all included."""
+    run = subprocess.run(
+        [sys.executable, '-c', MEMORY],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    accuracy, kibibytes = run.stdout.split()[-2:]
+    assert float(accuracy) == 100.0
+    assert int(kibibytes) < 4 * 2**20
 
 
 def test_more_neighbours_than_images_and_fewer_than_five_classes():
