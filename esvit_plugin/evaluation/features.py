@@ -40,7 +40,8 @@ def extract_features(
             "type='DefaultSampler', shuffle=False) in the dataloader."
         )
     extract = extract or model.extract_feat
-    feats, labels = torch.empty(0), []
+    feats = torch.empty(0)
+    labels: list[int] = []
     for batch in loader:
         batch = model.data_preprocessor(batch, False)
         found = extract(batch['inputs'])
