@@ -114,14 +114,21 @@ def test_weights_that_do_not_fit_are_refused():
     ids=['swin', 'vil', 'cvt', 'vit'],
 )
 def test_the_backbone_is_found_from_made_up_weights(shapes, expected):
-    weights = {name: torch.rand(shape) for name, shape in shapes.items()}
+    # Every tensor is full of a number of its own.
+    weights = {
+        name: torch.full(shape, float(number))
+        for number, (name, shape) in enumerate(shapes.items())
+    }
     cfg, converted = backbone_from_released(weights)
     assert cfg == expected
     model = MODELS.build(cfg)
     model.load_state_dict(converted, strict=True)
-    values = torch.cat([v.flatten() for v in weights.values()])
-    ours = torch.cat([converted[n].flatten() for n, _ in model.named_parameters()])
-    assert torch.isin(ours, values).all()
+    used = {
+        value
+        for param in model.parameters()
+        for value in (param.flatten()[0].item(), param.flatten()[-1].item())
+    }
+    assert used <= set(range(len(shapes)))
 
 
 def test_an_unknown_cvt_is_refused():
