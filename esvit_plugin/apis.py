@@ -64,7 +64,9 @@ def get_model(
 
 def _named_configs() -> dict[str, Path]:
     paths = _CONFIGS.resolve().rglob('*.py')
-    return {p.stem: p for p in paths if '_base_' not in p.parts}
+    # Those of data sets have no model.
+    others = {'_base_', 'transfer'}
+    return {p.stem: p for p in paths if not others & set(p.parts)}
 
 
 def find_model_config(config: str | os.PathLike | dict | Config) -> dict:

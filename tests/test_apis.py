@@ -14,6 +14,7 @@ def saved(model, path):
 
 def test_models_have_the_names_of_the_configs():
     assert {'esvit_swin_t', 'esvit_swin_photos'} <= set(list_models())
+    assert 'food101' not in list_models()
     model = get_model('esvit_swin_photos')
     assert isinstance(model, esvit_plugin.models.EsViT)
     assert not model.training

@@ -14,11 +14,13 @@ from .curves import draw_curves, read_scalars, run_names
 from .embedding import draw_embedding
 from .features import extract_features
 from .knn import knn_accuracy, weighted_knn
+from .logistic_regression import ProbeResult, logistic_probe
 from .sweep_accuracy import LinearSweepAccuracy
 
 __all__ = [
     'BlockAttention',
     'LinearSweepAccuracy',
+    'ProbeResult',
     'best_matches',
     'draw_attention',
     'draw_correspondence',
@@ -28,6 +30,7 @@ __all__ = [
     'has_attention',
     'knn_accuracy',
     'last_attention',
+    'logistic_probe',
     'match_accuracy',
     'mirrored_copy',
     'plot_correspondence',

@@ -1,0 +1,28 @@
+"""What the data sets of the transfer evaluation share: pipelines and the loader.
+
+    python tools/transfer.py esvit_swin_t work_dirs/esvit_swin_t/epoch_300.pth
+
+evaluates all of configs/transfer/ with scikit-learn's logistic regression, on images
+below data/. The files that a set needs are in the docstring of its data set class.
+"""
+
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['esvit_plugin'])
+
+resize = [
+    dict(
+        type='ResizeEdge',
+        scale=224,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+# Pillow, as some files of these sets are not of the type that they are named after.
+pipeline = [dict(type='LoadImage', imdecode_backend='pillow'), *resize]
+# For sets that come as arrays.
+array_pipeline = [dict(type='ArrayToBGR'), *resize]
+
+loader = dict(batch_size=128, num_workers=8)

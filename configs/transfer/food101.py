@@ -1,0 +1,18 @@
+"""Food-101: accuracy, a tenth of train held out for validation."""
+
+_base_ = ['../_base_/transfer.py']
+
+name = 'Food-101'
+num_classes = 101
+metric = 'accuracy'
+data_root = 'data/food-101'
+
+common = dict(
+    type='Food101',
+    data_root=data_root,
+    pipeline={{_base_.pipeline}},
+)
+whole = dict(**common, split='train')
+train = dict(type='HeldOut', part='train', dataset=whole)
+val = dict(type='HeldOut', part='val', dataset=whole)
+test = dict(**common, split='test')

@@ -1,0 +1,170 @@
+"""The transfer evaluation, as a user calls it."""
+
+import json
+import runpy
+
+import made_up_transfer
+import numpy as np
+import pytest
+import torch
+from helpers import small_model
+from mmengine.config import Config
+from mmpretrain.registry import DATASETS
+from test_converters import run
+from test_tools import ROOT
+
+from esvit_plugin import get_model
+from esvit_plugin.engine.launch import load_config
+from esvit_plugin.evaluation import logistic_probe
+from esvit_plugin.models.last_blocks import pool_last_blocks
+
+QUICK = ('--num-workers', 0, '--batch-size', 4)
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch):
+    """A config, its checkpoint and a folder with four data sets."""
+    made_up_transfer.stand_in(monkeypatch)
+    cfg = small_model()
+    cfg['backbone']['img_size'] = 224
+    config, checkpoint = tmp_path / 'config.py', tmp_path / 'checkpoint.pth'
+    Config(dict(model=cfg)).dump(str(config))
+    model = get_model(cfg)
+    # Otherwise the untrained student and teacher are the same.
+    torch.nn.init.normal_(model.backbone.norm3.weight)
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    for name, folder in (
+        ('fer2013', 'fer2013'),
+        ('voc2007', 'VOC2007'),
+        ('mnist', 'mnist'),
+        ('hateful_memes', 'hateful_memes'),
+    ):
+        made_up_transfer.MAKERS[name](tmp_path / 'sets' / folder)
+    return tmp_path, (config, checkpoint, '--data-root', tmp_path / 'sets', *QUICK)
+
+
+def test_two_sets_are_evaluated_once(setup):
+    folder, args = setup
+    out = folder / 'results.json'
+    sets = ('--datasets', 'hateful_memes', 'fer2013')
+    output = run('transfer.py', *args, *sets, '-o', out)
+    assert 'FER2013, train: 4 images' in output
+    content = json.loads(out.read_text())
+    assert content['settings']['source'] == 'teacher'
+    results = content['results']
+    assert list(results) == ['fer2013', 'hateful_memes']
+    assert results['hateful_memes']['metric'] == 'roc_auc'
+    assert results['hateful_memes']['images'] == [6, 2, 4]
+    values = [result['value'] for result in results.values()]
+    assert f'FER2013: accuracy {values[0]:.2f} %, C = ' in output
+    table = output.split('\n\n')[-1].splitlines()
+    assert table == [
+        '| data set | metric | % |',
+        '|---|---|---|',
+        f'| FER2013 | accuracy | {values[0]:.2f} |',
+        f'| Hateful Memes | roc_auc | {values[1]:.2f} |',
+        f'| mean of 2 of 18 | | {sum(values) / 2:.2f} |',
+    ]
+
+    # Again, with one more: the others are kept.
+    output = run('transfer.py', *args, *sets, 'voc2007', '-o', out)
+    assert 'FER2013, train' not in output
+    assert 'VOC2007: map11' in output
+    assert '| mean of 3 of 18 |' in output
+    assert json.loads(out.read_text())['results']['fer2013'] == results['fer2013']
+    assert 'FER2013, train' in run(
+        'transfer.py', *args, '--datasets', 'fer2013', '--force', '-o', out
+    )
+    with pytest.raises(ValueError, match="results of .*'teacher'.* not of .*'student'"):
+        run('transfer.py', *args, '--student', '-o', out)
+
+
+def plain_features(model, images, source, blocks):
+    """Features of one image after the other."""
+    backbone = model.backbone if source == 'student' else model.teacher['backbone']
+    with torch.no_grad():
+        for image in images:
+            batch = dict(inputs=image[None])
+            inputs = model.data_preprocessor(batch)['inputs']
+            if blocks is None:
+                yield model.encode(inputs, source)[0][0]
+            else:
+                yield pool_last_blocks(backbone, inputs, blocks)[0]
+
+
+@pytest.mark.parametrize(
+    ('options', 'source', 'blocks'),
+    [((), 'teacher', None), (('--student', '--features', 'last_blocks'), 'student', 4)],
+)
+def test_the_result_is_the_probes(setup, options, source, blocks):
+    folder, args = setup
+    out = folder / 'results.json'
+    run('transfer.py', *args, '--datasets', 'fer2013', *options, '-o', out)
+    found = json.loads(out.read_text())['results']['fer2013']
+    model = get_model(args[0], args[1])
+    cfg = load_config(
+        str(ROOT / 'configs' / 'transfer' / 'fer2013.py'),
+        dict(data_root=str(folder / 'sets' / 'fer2013')),
+    )
+    parts = []
+    for split in ('train', 'val', 'test'):
+        dataset = DATASETS.build(cfg[split])
+        images = [dataset[i]['inputs'] for i in range(len(dataset))]
+        parts.append(torch.stack([*plain_features(model, images, source, blocks)]))
+        parts.append(np.array([0, 6, 0, 6]))
+    expected = logistic_probe(*parts)
+    assert found['value'] == expected.value
+    assert [*found['sweep'].values()] == pytest.approx([*expected.sweep.values()])
+
+
+def test_one_set_that_fails_does_not_stop_the_others(setup):
+    folder, args = setup
+    out = folder / 'results.json'
+    # Damage that shows only when the image is read.
+    (folder / 'sets' / 'hateful_memes' / 'img' / 'train3.png').write_bytes(b'')
+    (folder / 'sets' / 'fer2013' / 'fer2013.csv').write_text('a,b\n')
+    sets = ('fer2013', 'mnist', 'hateful_memes')
+    with pytest.raises(RuntimeError, match='2 of 3 data sets failed') as error:
+        run('transfer.py', *args, '--datasets', *sets, '-o', out)
+    assert 'train3.png' in str(error.value)
+    assert 'needs the columns emotion' in str(error.value)
+    assert list(json.loads(out.read_text())['results']) == ['mnist']
+
+
+def test_mistakes_are_named_before_anything_runs(setup):
+    folder, args = setup
+    out = ('-o', folder / 'results.json')
+    with pytest.raises(FileNotFoundError, match=r'dtd: .*sets/dtd, stl10: ') as error:
+        run('transfer.py', *args, '--datasets', 'stl10', 'fer2013', 'dtd', *out)
+    assert 'fer2013:' not in str(error.value)
+    (folder / 'sets' / 'stl10_binary').mkdir()
+    (folder / 'sets' / 'stl10_binary' / 'other').touch()
+    with pytest.raises(FileNotFoundError, match=r'train_X.bin, which does not exist'):
+        run('transfer.py', *args, '--datasets', 'fer2013', 'stl10', *out)
+    (folder / 'results.json').write_text('[]')
+    with pytest.raises(ValueError, match='no file of results'):
+        run('transfer.py', *args, '--datasets', 'fer2013', *out)
+    for wrong in (folder / 'results.txt', folder / 'none' / 'results.json'):
+        with pytest.raises(SystemExit):
+            run('transfer.py', *args, '-o', wrong)
+
+
+def test_labels_are_the_classes(setup):
+    tool = runpy.run_path(str(ROOT / 'tools' / 'transfer.py'))
+    root = setup[0] / 'sets'
+    cfg = tool['load_data_config']('voc2007', str(root))
+    labels = tool['read_labels'](DATASETS.build(cfg.val), cfg)
+    assert labels.shape == (20, 20)
+    # Of the first image the second object is difficult, of the others it counts.
+    assert labels[0].tolist() == [1, -1] + [0] * 18
+    assert labels[1].tolist() == [0, 1, 1] + [0] * 17
+    cfg = tool['load_data_config']('fer2013', str(root))
+    cfg.num_classes = 6
+    with pytest.raises(ValueError, match='FER2013: image 1 has the label 6, but there'):
+        tool['read_labels'](DATASETS.build(cfg.val), cfg)
+
+
+def test_every_set_has_a_config():
+    names = runpy.run_path(str(ROOT / 'tools' / 'transfer.py'))['NAMES']
+    assert sorted(names) == sorted(made_up_transfer.MAKERS)
+    assert len(names) == 18
