@@ -63,10 +63,14 @@ def get_model(
 
 
 def _named_configs() -> dict[str, Path]:
-    paths = _CONFIGS.resolve().rglob('*.py')
-    # Those of data sets have no model.
-    others = {'_base_', 'transfer'}
-    return {p.stem: p for p in paths if not others & set(p.parts)}
+    folder = _CONFIGS.resolve()
+    # Those of data sets have no model, those of detectors are mmdet's.
+    others = {'_base_', 'transfer', 'detection'}
+    return {
+        path.stem: path
+        for path in folder.rglob('*.py')
+        if not others & set(path.relative_to(folder).parts)
+    }
 
 
 def find_model_config(config: str | os.PathLike | dict | Config) -> dict:

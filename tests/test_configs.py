@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 ALL = [
     str(path.relative_to(CONFIGS))
     for path in sorted(CONFIGS.rglob('*.py'))
-    if not {'_base_', 'transfer'} & set(path.parts)
+    if not {'_base_', 'transfer', 'detection'} & set(path.relative_to(CONFIGS).parts)
 ]
 
 

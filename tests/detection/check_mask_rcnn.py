@@ -12,6 +12,8 @@ from mmdet.apis import inference_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
@@ -265,3 +267,29 @@ def test_starts_from_a_pretrained_teacher(name, coco, tmp_path):
         assert loaded.pop(key).equal(value), key
     # Norms of the other stages' outputs are the detector's own.
     assert {key.split('.')[0] for key in loaded} == {'norm0', 'norm1', 'norm2'}
+
+
+def without_scope(node):
+    """A config without the marks that inheriting from another package leaves."""
+    if isinstance(node, dict):
+        return {k: without_scope(v) for k, v in node.items() if k != '_scope_'}
+    if isinstance(node, (list, tuple)):
+        return [without_scope(item) for item in node]
+    return node
+
+
+@pytest.mark.parametrize(('schedule', 'epochs'), [('1x', 12), ('3x', 36)])
+def test_configs_differ_from_mmdets_in_the_backbone_alone(schedule, epochs):
+    root = Path(__file__).parents[2]
+    cfg = Config.fromfile(root / f'configs/detection/mask_rcnn_swin_t_{schedule}.py')
+    assert cfg.train_cfg.max_epochs == epochs
+    name = {'1x': '1x', '3x': 'ms-crop-3x'}[schedule]
+    baseline = get_config(f'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_{name}_coco.py')
+    for part in ('train_dataloader', 'optim_wrapper', 'param_scheduler'):
+        assert without_scope(cfg[part]) == without_scope(baseline[part])
+    ours, theirs = (without_scope(c.model.to_dict()) for c in (cfg, baseline))
+    assert ours.pop('backbone')['type'] == 'mmpretrain.EsViTSwin'
+    theirs.pop('backbone')
+    assert ours == theirs
+    init_default_scope('mmdet')
+    MODELS.build(cfg.model)
