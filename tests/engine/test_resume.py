@@ -14,6 +14,8 @@ import torch
 from helpers import build_runner, small_model
 from mmengine.hooks import Hook
 
+from esvit_plugin.engine import KNNMonitorHook
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Two sources of randomness beside the weights: stochastic depth and augmentation.
@@ -129,7 +131,17 @@ def run(work_dir, num_workers=0, stop=None, resume=False):
         resume=resume,
     )
     runner.train()
+    close_workers(runner)
     return runner, schedules.values
+
+
+def close_workers(runner):
+    """End the workers now; the garbage collector would wait 5 s for each."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, KNNMonitorHook)]
+    for loader in (runner.train_dataloader, *hooks[0]._loaders):
+        if loader._iterator is not None:
+            loader._iterator._shutdown_workers()
+            loader._iterator = None
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
