@@ -50,7 +50,8 @@ def main() -> None:
     """Run the backbone over the images and save."""
     args = parse_args()
     model = get_model(args.config, args.checkpoint)
-    backbone = model.backbone if args.student else model.teacher['backbone']
+    source = 'student' if args.student else 'teacher'
+    backbone = model.get_backbone(source)
     size = args.size or _image_size(backbone)
     images = ImageFiles(args.images, size)
     loader = DataLoader(
@@ -66,7 +67,6 @@ def main() -> None:
                 index, inputs = batch
                 inputs = model.data_preprocessor(dict(inputs=inputs))['inputs']
                 with torch.no_grad(), last:
-                    source = 'student' if args.student else 'teacher'
                     pooled, regions = model.encode(inputs, source)
                 found = dict(
                     index=index,

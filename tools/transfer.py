@@ -186,7 +186,7 @@ def feature_function(model: Any, settings: dict) -> Callable[[Tensor], Tensor]:
     source = settings['source']
     if settings['features'] == 'pooled':
         return lambda images: model.extract_feat(images, source)
-    backbone = model.backbone if source == 'student' else model.teacher['backbone']
+    backbone = model.get_backbone(source)
     return lambda images: pool_last_blocks(backbone, images, settings['num_blocks'])
 
 

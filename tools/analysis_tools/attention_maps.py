@@ -67,7 +67,7 @@ def main() -> None:
     model = get_model(args.config, args.checkpoint)
     check_esvit(model)
     model.to(get_device())
-    backbone = model.backbone if args.student else model.teacher['backbone']
+    backbone = model.get_backbone('student' if args.student else 'teacher')
     for number, (path, image) in enumerate(images):
         attention = last_attention(backbone, model_inputs(model, image))
         queries = args.queries or attention.default_queries()

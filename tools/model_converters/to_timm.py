@@ -25,7 +25,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     model = get_model(args.config, args.checkpoint)
-    backbone = model.backbone if args.student else model.teacher['backbone']
+    backbone = model.get_backbone('student' if args.student else 'teacher')
     arguments, state_dict = to_timm(backbone)
     other: Any = timm.create_model(**arguments)
     other.load_state_dict(state_dict, strict=True)

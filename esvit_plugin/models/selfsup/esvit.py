@@ -207,10 +207,21 @@ class EsViT(BaseSelfSupervisor):
             ValueError: If ``source`` is neither, or the backbone's last output is
                 neither a map nor tokens.
         """
+        backbone = self.get_backbone(source)
+        return split_features(backbone, backbone(inputs))
+
+    def get_backbone(self, source: str = 'teacher') -> Any:
+        """The teacher's backbone, or the student's.
+
+        Args:
+            source: 'teacher' or 'student'. Defaults to 'teacher'.
+
+        Raises:
+            ValueError: If ``source`` is neither.
+        """
         if source not in ('teacher', 'student'):
             raise ValueError(f"source must be 'teacher' or 'student', got {source!r}.")
-        backbone = self.backbone if source == 'student' else self.teacher['backbone']
-        return split_features(backbone, backbone(inputs))
+        return self.backbone if source == 'student' else self.teacher['backbone']
 
     def loss(
         self,
