@@ -1,11 +1,19 @@
 """Small models, data and runners that several tests use."""
 
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.multiprocessing as mp
+from mmengine.config import ConfigDict
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
+
+from esvit_plugin.engine.launch import prepare_launch
 
 SMALL_SWIN = dict(
     type='EsViTSwin',
@@ -38,6 +46,39 @@ def small_model(
         cfg['region_head'] = dict(
             type='RegionMatchingHead', out_channels=num_prototypes
         )
+    return cfg
+
+
+def with_backbone(backbone: dict, width: int) -> dict[str, Any]:
+    """Config of the small EsViT with another backbone, whose maps have ``width``."""
+    cfg = small_model()
+    cfg['backbone'] = backbone
+    for neck in ('neck', 'region_neck'):
+        cfg[neck] = {**cfg[neck], 'in_channels': width}
+    return cfg
+
+
+def spawn_two(worker: Callable, folder: Path) -> list[Any]:
+    """Run ``worker(rank, port, folder)`` in two processes; what they saved by rank."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    mp.spawn(worker, args=(port, folder), nprocs=2)
+    return [torch.load(folder / f'rank{rank}.pth') for rank in range(2)]
+
+
+def join_two(rank: int, port: int, **options: Any) -> ConfigDict:
+    """Begin a process of ``spawn_two``; the config that launching it gives."""
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+        LOCAL_WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
+    cfg = ConfigDict(**options)
+    prepare_launch(cfg, 'pytorch')
     return cfg
 
 

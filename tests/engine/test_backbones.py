@@ -1,31 +1,18 @@
 """Every kind of backbone trains, in one process and in two."""
 
 import os
-import socket
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from backbones import BACKBONES
-from helpers import RandomViews, build_runner, small_model
-from mmengine.config import ConfigDict
+from helpers import RandomViews, build_runner, join_two, spawn_two, with_backbone
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.model.utils import convert_sync_batchnorm
 from mmpretrain.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from esvit_plugin.engine.launch import prepare_launch
 from esvit_plugin.models import ViL
-
-
-def model_cfg(name):
-    backbone, width = BACKBONES[name]
-    cfg = small_model()
-    cfg['backbone'] = backbone
-    for neck in ('neck', 'region_neck'):
-        cfg[neck] = {**cfg[neck], 'in_channels': width}
-    return cfg
 
 
 class Record(Hook):
@@ -60,7 +47,7 @@ def train_once(name, work_dir, **overrides):
     batch = 4 // int(os.environ.get('WORLD_SIZE', 1))
     runner = build_runner(
         work_dir / name,
-        model=model_cfg(name),
+        model=with_backbone(*BACKBONES[name]),
         train_dataloader=dict(
             batch_size=batch,
             num_workers=0,
@@ -86,16 +73,7 @@ def train_once(name, work_dir, **overrides):
 
 
 def worker(rank, port, folder):
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE='2',
-        LOCAL_WORLD_SIZE='2',
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-    )
-    cfg = ConfigDict(sync_bn='torch')
-    prepare_launch(cfg, 'pytorch')
+    cfg = join_two(rank, port, sync_bn='torch')
     cfg.pop('sync_bn')  # build_runner has no such option, and it is off on a CPU
     results = {}
     for name in BACKBONES:
@@ -107,12 +85,7 @@ def worker(rank, port, folder):
 
 @pytest.fixture(scope='module')
 def two_processes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('backbones')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, folder), nprocs=2)
-    return [torch.load(folder / f'rank{rank}.pth') for rank in range(2)]
+    return spawn_two(worker, tmp_path_factory.mktemp('backbones'))
 
 
 def check(result):
@@ -144,7 +117,7 @@ def test_two_processes(name, two_processes):
 @pytest.mark.parametrize('name', ['ResNet', 'CvT'])
 def test_batch_norms(name):
     """Those of the teacher run on batches of its own, and EMA leaves them alone."""
-    model = MODELS.build(model_cfg(name))
+    model = MODELS.build(with_backbone(*BACKBONES[name]))
     model.init_weights()
     model.train()
     views = [torch.randn(2, n, 3, s, s) for n, s in ((2, 64), (3, 32))]

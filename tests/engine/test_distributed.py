@@ -1,17 +1,11 @@
 """Two gloo processes with batch B against one process with batch 2 B."""
 
-import os
-import socket
-
 import pytest
 import torch
-import torch.multiprocessing as mp
-from helpers import RandomViews, build_runner, small_model
-from mmengine.config import ConfigDict
+from helpers import RandomViews, build_runner, join_two, small_model, spawn_two
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from esvit_plugin.engine.launch import prepare_launch
 from esvit_plugin.evaluation import extract_features
 
 
@@ -72,16 +66,7 @@ def train(work_dir, batch_size, **overrides):
 
 
 def worker(rank, port, folder):
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE='2',
-        LOCAL_WORLD_SIZE='2',
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-    )
-    cfg = ConfigDict()
-    prepare_launch(cfg, 'pytorch')
+    cfg = join_two(rank, port)
     torch.manual_seed(0)
     result = train(f'{folder}/two', 2, **cfg)
     result['features'] = features()
@@ -118,11 +103,7 @@ def features():
 @pytest.fixture(scope='module')
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp('distributed')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, str(folder)), nprocs=2)
-    two = [torch.load(folder / f'rank{rank}.pth') for rank in range(2)]
+    two = spawn_two(worker, folder)
     torch.manual_seed(0)
     one = train(folder / 'one', 4)
     one['features'] = features()

@@ -1,17 +1,15 @@
 import pytest
 from backbones import BACKBONES
-from helpers import build_runner, small_model
+from helpers import build_runner, with_backbone
 from mmengine.hooks import Hook
 
 from esvit_plugin.engine import RandomNeighborHook
 
 
 def vil_model(random_neighbor=True):
-    cfg = small_model()
-    cfg['backbone'] = dict(BACKBONES['ViL'][0], random_neighbor=random_neighbor)
-    for neck in ('neck', 'region_neck'):
-        cfg[neck] = {**cfg[neck], 'in_channels': 32}
-    return cfg
+    return with_backbone(
+        dict(BACKBONES['ViL'][0], random_neighbor=random_neighbor), BACKBONES['ViL'][1]
+    )
 
 
 class Record(Hook):

@@ -14,7 +14,7 @@ import pytest
 import released_layouts
 import timm
 import torch
-from helpers import small_model
+from helpers import small_model, with_backbone
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
@@ -155,11 +155,7 @@ def test_other_checkpoints_are_not_converted(tmp_path):
 
 def saved_model(tmp_path, backbone=None, width=128):
     """A config file, a checkpoint and the model in it, its teacher not its student."""
-    cfg = small_model()
-    if backbone:
-        cfg['backbone'] = backbone
-        for neck in ('neck', 'region_neck'):
-            cfg[neck] = {**cfg[neck], 'in_channels': width}
+    cfg = with_backbone(backbone, width) if backbone else small_model()
     torch.manual_seed(0)
     model = get_model(cfg)
     with torch.no_grad():
