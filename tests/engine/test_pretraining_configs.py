@@ -47,7 +47,9 @@ def test_one_iteration(name, data, tmp_path):
         'train_dataloader.num_workers': 0,
         'train_dataloader.dataset.pipeline.1.views.2.num_views': 2,
         'train_dataloader.persistent_workers': False,
-        'default_hooks.checkpoint.interval': 2,
+        # Whole models, and many of them
+        'default_hooks.checkpoint.interval': -1,
+        'default_hooks.checkpoint.save_last': False,
         'visualizer.vis_backends': [],
     }
     cfg = load_config(str(CONFIGS / f'{name}.py'))
