@@ -30,8 +30,11 @@ def plain_loss(model, views):
         student_parts.pop('region_neck', None)
     student = [outputs(student_parts, view) for view in flat]
     teacher = [outputs(model.teacher, view) for view in flat[:2]]
+    # Prototypes that make features the logits
+    eye = torch.eye(model.head.out_channels)
     head = copy.deepcopy(model.head)
-    total = head.loss([s[1] for s in student], [t[1] for t in teacher])['loss_view']
+    total = head.loss([s[1] for s in student], [t[1] for t in teacher], eye, eye)
+    total = total['loss_view']
     if model.with_regions:
         head = copy.deepcopy(model.region_head)
         losses = head.loss(
@@ -39,6 +42,8 @@ def plain_loss(model, views):
             [t[2] for t in teacher],
             [s[0] for s in student],
             [t[0] for t in teacher],
+            eye,
+            eye,
         )
         total = 0.5 * total + 0.5 * losses['loss_region']
     return total

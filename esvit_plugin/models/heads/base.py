@@ -1,12 +1,12 @@
 """What the view head and the region head share: temperatures and a centre."""
 
 import torch
-import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
 from torch import Tensor
 
 from ..utils import upcast
+from .blockwise import blockwise_cross_entropy
 
 
 class SelfDistillationHead(BaseModule):
@@ -52,30 +52,61 @@ class SelfDistillationHead(BaseModule):
         self.center_momentum = center_momentum
         self.register_buffer('center', torch.zeros(1, out_channels))
 
-    def student_log_probs(self, logits: Tensor) -> Tensor:
-        """Log-softmax of student logits (..., K) at the student temperature."""
-        return F.log_softmax(upcast(logits) / self.student_temp, dim=-1)
+    def cross_entropy(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        weights: Tensor,
+        prototypes: Tensor,
+        teacher_prototypes: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Score student rows with teacher rows, then move the centre in training.
+
+        Args:
+            student: Bottleneck features (B, R, D).
+            teacher: Bottleneck features (B, T, D).
+            weights: Weight of each pair's cross-entropy, shape (B, R, T).
+            prototypes: The student's, shape (K, D).
+            teacher_prototypes: The teacher's, shape (K, D).
+
+        Returns:
+            The weighted sum, and the mean entropy in nats of the teacher's centred
+            and sharpened probabilities.
+        """
+        losses = blockwise_cross_entropy(
+            student,
+            prototypes,
+            teacher,
+            teacher_prototypes,
+            self.center,
+            weights,
+            self.student_temp,
+            self.teacher_temp,
+        )
+        if self.training:
+            self.update_center(teacher.flatten(0, 1), teacher_prototypes)
+        return losses
 
     @torch.no_grad()
-    def teacher_probs(self, logits: Tensor) -> Tensor:
-        """Softmax of teacher logits (..., K), centred and sharpened (eq. 1)."""
-        return F.softmax((upcast(logits) - self.center) / self.teacher_temp, dim=-1)
-
-    @torch.no_grad()
-    def update_center(self, logits: Tensor) -> None:
-        """Move the centre towards the mean of raw teacher logits (N, K).
+    def update_center(self, teacher: Tensor, teacher_prototypes: Tensor) -> None:
+        """Move the centre towards the mean logits of the teacher's rows (N, D).
 
         The mean runs over the batches of all processes, which must be of one size.
         """
-        mean = upcast(logits).mean(dim=0, keepdim=True)
+        with torch.autocast(teacher.device.type, enabled=False):
+            mean = upcast(teacher).mean(dim=0, keepdim=True) @ teacher_prototypes.T
         all_reduce(mean, op='mean')
         self.center.lerp_(mean, 1 - self.center_momentum)
 
 
-def view_pairs(num_student: int, num_teacher: int) -> list[tuple[int, int]]:
-    """Index pairs (teacher view, student view) that are compared.
+def pair_weights(num_student: int, num_teacher: int, like: Tensor) -> Tensor:
+    """Weights (student views, teacher views), of sum 1, of the views compared.
 
     The teacher sees the first views of the student, and a view is not compared
     with itself: 18 pairs for 2 global and 8 local views.
     """
-    return [(t, s) for t in range(num_teacher) for s in range(num_student) if t != s]
+    shape = num_student, num_teacher
+    others = like.new_ones(shape) - torch.eye(
+        *shape, dtype=like.dtype, device=like.device
+    )
+    return others / (num_student * num_teacher - num_teacher)

@@ -6,7 +6,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from .base import SelfDistillationHead, view_pairs
+from .base import SelfDistillationHead, pair_weights
 
 
 @MODELS.register_module()
@@ -21,39 +21,49 @@ class DINOViewHead(SelfDistillationHead):
     averaged over the images of the batch and over the pairs. After each call in
     training mode the centre c moves towards the mean teacher logits.
 
+    The logits s and t are products of bottleneck features and prototypes; they are
+    taken block by block (:func:`blockwise_cross_entropy`) and never all held.
+
     Args and errors are those of :class:`SelfDistillationHead`.
 
     Example:
         >>> import torch
         >>> from esvit_plugin.models import DINOViewHead
         >>> head = DINOViewHead(out_channels=16)
-        >>> student = [torch.randn(4, 16) for _ in range(10)]
-        >>> teacher = [torch.randn(4, 16) for _ in range(2)]
-        >>> sorted(head.loss(student, teacher))
+        >>> student = [torch.randn(4, 8) for _ in range(10)]
+        >>> prototypes = torch.randn(16, 8)
+        >>> sorted(head.loss(student, student[:2], prototypes, prototypes))
         ['loss_view', 'teacher_entropy']
     """
 
     def loss(
-        self, student: Sequence[Tensor], teacher: Sequence[Tensor]
+        self,
+        student: Sequence[Tensor],
+        teacher: Sequence[Tensor],
+        prototypes: Tensor,
+        teacher_prototypes: Tensor,
     ) -> dict[str, Tensor]:
         """Score student views against teacher views.
 
         Args:
-            student: Logits (B, K) of every view, global views first.
-            teacher: Logits (B, K) of the global views, in the same order.
+            student: Bottleneck features (B, D) of every view, global views first.
+            teacher: Bottleneck features (B, D) of the global views, in the same
+                order.
+            prototypes: The student's prototypes (K, D).
+            teacher_prototypes: The teacher's prototypes (K, D).
 
         Returns:
             ``loss_view``, and ``teacher_entropy``: the mean entropy of the
             teacher's probabilities in nats, between 0 (one prototype) and ln K
             (uniform).
         """
-        log_probs = [self.student_log_probs(logits) for logits in student]
-        targets = [self.teacher_probs(logits) for logits in teacher]
-        pairs = view_pairs(len(student), len(teacher))
-        losses = [-(targets[t] * log_probs[s]).sum(-1).mean() for t, s in pairs]
-        entropy = torch.stack([torch.special.entr(p).sum(-1).mean() for p in targets])
-        if self.training:
-            self.update_center(torch.cat(list(teacher)))
-        return dict(
-            loss_view=torch.stack(losses).mean(), teacher_entropy=entropy.mean()
+        rows, targets = torch.stack(list(student), 1), torch.stack(list(teacher), 1)
+        weights = pair_weights(len(student), len(teacher), self.center) / len(rows)
+        loss, entropy = self.cross_entropy(
+            rows,
+            targets,
+            weights.expand(len(rows), -1, -1),
+            prototypes,
+            teacher_prototypes,
         )
+        return dict(loss_view=loss, teacher_entropy=entropy)

@@ -8,7 +8,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..utils import upcast
-from .base import SelfDistillationHead, view_pairs
+from .base import SelfDistillationHead, pair_weights
 
 
 @MODELS.register_module()
@@ -22,6 +22,9 @@ class RegionMatchingHead(SelfDistillationHead):
     each call in training mode the centre moves towards the mean teacher logits of
     all regions.
 
+    The logits are products of bottleneck features and prototypes; they are taken
+    block by block (:func:`blockwise_cross_entropy`) and never all held.
+
     Args and errors are those of :class:`SelfDistillationHead`.
 
     Example:
@@ -29,10 +32,11 @@ class RegionMatchingHead(SelfDistillationHead):
         >>> from esvit_plugin.models import RegionMatchingHead
         >>> head = RegionMatchingHead(out_channels=16)
         >>> regions = [49] * 2 + [9] * 8
-        >>> student = [torch.randn(4, t, 16) for t in regions]
-        >>> student_feats = [torch.randn(4, t, 24) for t in regions]
+        >>> student = [torch.randn(4, t, 8) for t in regions]
+        >>> feats = [torch.randn(4, t, 24) for t in regions]
+        >>> prototypes = torch.randn(16, 8)
         >>> losses = head.loss(
-        ...     student, student[:2], student_feats, student_feats[:2])
+        ...     student, student[:2], feats, feats[:2], prototypes, prototypes)
         >>> sorted(losses)
         ['loss_region']
     """
@@ -43,30 +47,53 @@ class RegionMatchingHead(SelfDistillationHead):
         teacher: Sequence[Tensor],
         student_feats: Sequence[Tensor],
         teacher_feats: Sequence[Tensor],
+        prototypes: Tensor,
+        teacher_prototypes: Tensor,
     ) -> dict[str, Tensor]:
         """Score the regions of student views against those of teacher views.
 
         Args:
-            student: Logits (B, T_v, K) of the regions of every view, global views
-                first; T_v differs between sizes of view.
-            teacher: Logits (B, T, K) of the regions of the global views.
+            student: Bottleneck features (B, T_v, D) of the regions of every view,
+                global views first; T_v differs between sizes of view.
+            teacher: Bottleneck features (B, T, D) of the regions of the global
+                views.
             student_feats: Backbone features (B, T_v, C) of the same regions.
             teacher_feats: Backbone features (B, T, C) of the same regions.
+            prototypes: The student's prototypes (K, D).
+            teacher_prototypes: The teacher's prototypes (K, D).
 
         Returns:
             ``loss_region``.
         """
-        log_probs = [self.student_log_probs(logits) for logits in student]
-        targets = [self.teacher_probs(logits) for logits in teacher]
-        losses = []
-        for t, s in view_pairs(len(student), len(teacher)):
-            match = match_regions(student_feats[s], teacher_feats[t])
-            index = match.unsqueeze(-1).expand(-1, -1, self.out_channels)
-            target = targets[t].gather(1, index)
-            losses.append(-(target * log_probs[s]).sum(-1).mean())
-        if self.training:
-            self.update_center(torch.cat([t.flatten(0, 1) for t in teacher]))
-        return dict(loss_region=torch.stack(losses).mean())
+        loss, _ = self.cross_entropy(
+            torch.cat(list(student), 1),
+            torch.cat(list(teacher), 1),
+            self._weights(student_feats, teacher_feats),
+            prototypes,
+            teacher_prototypes,
+        )
+        return dict(loss_region=loss)
+
+    @torch.no_grad()
+    def _weights(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """Weight of each (student region, teacher region), 0 where not matched."""
+        counts = [view.shape[1] for view in student]
+        pairs = pair_weights(len(student), len(teacher), self.center)
+        shares = torch.cat(
+            [
+                (pair / (count * len(view))).expand(count, -1)
+                for pair, count, view in zip(pairs, counts, student, strict=True)
+            ]
+        )
+        regions = torch.cat(list(student), 1)
+        weights = []
+        for feats, share in zip(teacher, shares.T, strict=True):
+            match = match_regions(regions, feats).unsqueeze(-1)
+            weight = shares.new_zeros(*regions.shape[:2], feats.shape[1])
+            weights.append(
+                weight.scatter_(2, match, share[:, None].expand(match.shape))
+            )
+        return torch.cat(weights, -1)
 
 
 @torch.no_grad()

@@ -27,7 +27,8 @@ class Prototypes(nn.Module):
 
     def weight(self) -> Tensor:
         """The normalised weight, shape (K, in_channels)."""
-        return F.normalize(self.weight_v, dim=1) * self.weight_g
+        # As torch's own weight_norm: its backward pass needs no copies of the weight.
+        return torch._weight_norm(self.weight_v, self.weight_g, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of bottleneck features (N, in_channels)."""

@@ -248,37 +248,49 @@ class EsViT(BaseSelfSupervisor):
         """
         groups = self._group_views(inputs)
         student_views, student = self._encode_groups(groups, 'student')
-        student_logits = self.neck(student_views.flatten(0, 1))
         with torch.no_grad():
             teacher_views, teacher = self._encode_groups(groups[:1], 'teacher')
-            teacher_logits = self.teacher['neck'](teacher_views.flatten(0, 1))
         losses = self.head.loss(
-            student_logits.chunk(len(student)), teacher_logits.chunk(len(teacher))
+            *self._project('neck', student_views, teacher_views),
+            *self._prototypes('neck'),
         )
-        losses['feature_spread'] = _spread(teacher_views.flatten(0, 1))
+        losses['feature_spread'] = _spread(torch.cat(teacher_views))
         if self.with_regions:
-            with torch.no_grad():
-                teacher_regions = _project(self.teacher['region_neck'], teacher)
-            student_regions = _project(self.region_neck, student)
             losses.update(
                 self.region_head.loss(
-                    student_regions, teacher_regions, student, teacher
+                    *self._project('region_neck', student, teacher),
+                    student,
+                    teacher,
+                    *self._prototypes('region_neck'),
                 )
             )
             losses['loss_region'] = self.region_weight * losses['loss_region']
         losses['loss_view'] = (1 - self.region_weight) * losses['loss_view']
         return losses
 
+    def _project(
+        self, neck: str, student: Sequence[Tensor], teacher: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Bottleneck features (..., D) of the student's and the teacher's views."""
+        with torch.no_grad():
+            targets = _project(self.teacher[neck], teacher)
+        return _project(getattr(self, neck), student), targets
+
+    def _prototypes(self, neck: str) -> tuple[Tensor, Tensor]:
+        """Prototypes (K, D) of the student and of the teacher."""
+        teacher: Any = self.teacher[neck]
+        return getattr(self, neck).prototypes(), teacher.prototypes()
+
     def _encode_groups(
         self, groups: Sequence[Tensor], source: str
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Encode views (B, n, 3, S, S), those of one size in one forward pass.
 
         Images are ordered view by view, so that batch-dependent layers see the
         same batch as the released program's.
 
         Returns:
-            Features (V, B, C) of all views, and the regions (B, T_v, C) of each.
+            Features (B, C) and regions (B, T_v, C) of every view.
         """
         views: list[Tensor] = []
         regions: list[Tensor] = []
@@ -292,7 +304,7 @@ class EsViT(BaseSelfSupervisor):
                 )
             views += feats.chunk(group.shape[1])
             regions += positions.chunk(group.shape[1])
-        return torch.stack(views), regions
+        return views, regions
 
     def _group_views(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Check the views and stack those of one size, (B, n, 3, S, S)."""
@@ -352,13 +364,13 @@ def _describe(inputs: Any) -> str:
     return str(type(inputs))
 
 
-def _project(neck: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
-    """Logits (B, T_v, K) of the regions of every view, in one call of the neck."""
-    logits = neck(torch.cat([view.flatten(0, 1) for view in views]))
-    counts = [view.shape[0] * view.shape[1] for view in views]
+def _project(neck: Any, views: Sequence[Tensor]) -> list[Tensor]:
+    """Bottleneck features (..., D) of views (..., C), in one call of the neck."""
+    rows = neck.project(torch.cat([view.flatten(0, -2) for view in views]))
+    counts = [view[..., 0].numel() for view in views]
     return [
-        part.unflatten(0, view.shape[:2])
-        for part, view in zip(logits.split(counts), views, strict=True)
+        part.unflatten(0, view.shape[:-1])
+        for part, view in zip(rows.split(counts), views, strict=True)
     ]
 
 
