@@ -130,10 +130,7 @@ def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
             stack.callback(handle.remove)
 
         watch(attn.register_forward_pre_hook(lambda _m, args: seen.update(args=args)))
-        if isinstance(attn, ShiftWindowMSA):
-            softmax = attn.w_msa.softmax
-            watch(softmax.register_forward_hook(lambda _m, _i, w: seen.update(w=w)))
-        elif isinstance(attn, ViLChunkAttention):
+        if isinstance(attn, ViLChunkAttention):
             # The same result in one piece, in which far chunks are masked.
             attn.__dict__['_masking_is_faster'] = lambda *_: True
             stack.callback(attn.__dict__.pop, '_masking_is_faster')
@@ -141,6 +138,11 @@ def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
             embed = backbone.patch_embed
             watch(embed.register_forward_hook(lambda _m, _i, o: seen.update(grid=o[1])))
         backbone(images)
+        if isinstance(attn, ShiftWindowMSA):
+            softmax = attn.w_msa.softmax
+            watch(softmax.register_forward_hook(lambda _m, _i, w: seen.update(w=w)))
+            # Not our faster one, which has no weights of padding.
+            ShiftWindowMSA.forward(attn, *seen['args'])
     weights = upcast(seen['w']) if 'w' in seen else fused.weights()
     return _in_place(attn, backbone, weights, seen)
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.model import ModuleList
 from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..last_blocks import BlockLayout, mean_pool
 from ..utils import resize_bias_table
+from .swin_blocks import FusedPatchMerging, FusedSwinBlock
 
 
 @MODELS.register_module()
@@ -116,6 +118,10 @@ class EsViTSwin(SwinTransformer):
             **kwargs,
         )
         self.patch_size = patch_size
+        for stage in self.stages:
+            stage.blocks = ModuleList(FusedSwinBlock(block) for block in stage.blocks)
+            if stage.downsample is not None:
+                stage.downsample = FusedPatchMerging(stage.downsample)
 
     def _prepare_relative_position_bias_table(
         self, state_dict: dict, prefix: str, *_: Any
