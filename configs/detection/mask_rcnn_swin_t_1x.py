@@ -1,8 +1,12 @@
-"""Mask R-CNN of mmdet on EsViT's Swin-T, COCO, 1x schedule (12 epochs).
+"""Mask R-CNN of mmdet on EsViT's Swin-T, COCO in data/coco, 1x schedule (12 epochs).
 
-It differs from mmdet's own config, which is the supervised baseline, in the backbone
-alone. It reads work_dirs/esvit_swin_t/epoch_300.pth; another checkpoint with
---cfg-options model.backbone.init_cfg.checkpoint=... and mmdet's tools/train.py.
+    tools/dist_train.sh configs/detection/mask_rcnn_swin_t_1x.py 8
+
+It needs mmdet, see tests/detection/README.md, and differs from mmdet's own config in
+the weights of the backbone alone (and the eps of its norms, which is that of EsViT).
+It reads work_dirs/esvit_swin_t/epoch_300.pth; another checkpoint with
+--cfg-options model.backbone.init_cfg.checkpoint=...
+Published for the supervised twin: 42.7 box AP, 39.3 mask AP (mmdet's metafile).
 """
 
 _base_ = ['mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py']
@@ -14,6 +18,8 @@ model = dict(
         _delete_=True,
         type='mmpretrain.EsViTSwin',
         arch='tiny',
+        # Larger than 7 positions in every stage: all shift, as in mmdet's Swin.
+        img_size=800,
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
         init_cfg=dict(

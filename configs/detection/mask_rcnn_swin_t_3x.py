@@ -1,8 +1,11 @@
-"""Mask R-CNN of mmdet on EsViT's Swin-T, COCO, 3x schedule (36 epochs).
+"""Mask R-CNN of mmdet on EsViT's Swin-T, COCO in data/coco, 3x schedule (36 epochs).
 
-It differs from mmdet's own config, which is the supervised baseline, in the backbone
-alone. It reads work_dirs/esvit_swin_t/epoch_300.pth; another checkpoint with
---cfg-options model.backbone.init_cfg.checkpoint=... and mmdet's tools/train.py.
+    tools/dist_train.sh configs/detection/mask_rcnn_swin_t_3x.py 8
+
+It needs mmdet, see tests/detection/README.md, and differs from mmdet's own config in
+the weights of the backbone alone (and the eps of its norms, which is that of EsViT).
+It reads work_dirs/esvit_swin_t/epoch_300.pth; another checkpoint with
+--cfg-options model.backbone.init_cfg.checkpoint=...
 Published: 46.2 box AP, 41.6 mask AP; supervised 46.0, 41.6 (arXiv 2106.09785).
 """
 
@@ -15,6 +18,8 @@ model = dict(
         _delete_=True,
         type='mmpretrain.EsViTSwin',
         arch='tiny',
+        # Larger than 7 positions in every stage: all shift, as in mmdet's Swin.
+        img_size=800,
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.2,
         init_cfg=dict(

@@ -1,17 +1,23 @@
 """Mask R-CNN of mmdet on this package's backbones; README.md says how to run it."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
+from downstream import (
+    Watch,
+    assert_differs_in_backbone_alone,
+    assert_loaded,
+    assert_same_network,
+    point_to_start,
+    write_esvit,
+    write_starts,
+)
 from mmdet.apis import inference_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -101,15 +107,22 @@ def coco(tmp_path_factory):
 
 
 def detector_config(backbone, widths, coco, work_dir, scale=(320, 200)):
-    """The config file with another backbone, on the made-up set.
-
-    Pictures are resized to ``scale`` for predictions and a little larger in training.
-    """
+    """The config file with another backbone, on the made-up set."""
     cfg = Config.fromfile(Path(__file__).with_name('mask_rcnn.py'))
     cfg.model.backbone = backbone
     cfg.model.neck.in_channels = widths
+    return fill_in(cfg, coco, work_dir, scale)
+
+
+def fill_in(cfg, coco, work_dir, scale=(320, 200)):
+    """A config on the made-up set.
+
+    Pictures are resized to ``scale`` for predictions and a little larger in training.
+    """
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = work_dir.name  # runners of one process need their own
+    # It outlives the run, and the folder of a test does not.
+    cfg.visualizer.vis_backends = []
     for part, name in (('train', 'train'), ('val', 'val'), ('test', 'val')):
         loader = cfg[f'{part}_dataloader']
         loader.update(num_workers=0, persistent_workers=False)
@@ -125,31 +138,6 @@ def detector_config(backbone, widths, coco, work_dir, scale=(320, 200)):
         if part != 'train':
             cfg[f'{part}_evaluator'].ann_file = str(coco / f'{name}.json')
     return cfg
-
-
-class Watch(Hook):
-    """Keeps what a run shows: first weights, gradients, losses and metrics."""
-
-    def __init__(self):
-        self.gradients, self.losses, self.metrics = {}, [], {}
-
-    def before_train(self, runner):
-        backbone = runner.model.backbone
-        self.before = {k: v.clone() for k, v in backbone.state_dict().items()}
-        for name, param in backbone.named_parameters():
-            if param.requires_grad:
-                param.register_hook(partial(self.note, name))
-
-    def note(self, name, gradient):
-        assert gradient.isfinite().all(), name
-        largest = gradient.abs().max().item()
-        self.gradients[name] = max(largest, self.gradients.get(name, 0.0))
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.losses.append({name: value.item() for name, value in outputs.items()})
-
-    def after_val_epoch(self, runner, metrics=None):
-        self.metrics = metrics
 
 
 def frozen_names(backbone):
@@ -234,62 +222,74 @@ def test_predicts_at_other_sizes(name, size, coco, tmp_path):
 @pytest.mark.parametrize('name', BACKBONES)
 def test_starts_from_a_pretrained_teacher(name, coco, tmp_path):
     backbone, widths = BACKBONES[name]
-    projection = dict(
-        in_channels=widths[-1],
-        out_channels=8,
-        hidden_channels=16,
-        bottleneck_channels=8,
-    )
-    esvit = MODELS.build(
-        dict(
-            _scope_='mmpretrain',
-            type='EsViT',
-            backbone=dict(type=backbone['type'], arch='tiny'),
-            neck=dict(type='DINOProjection', **projection),
-            head=dict(type='DINOViewHead', out_channels=8),
-        )
-    )
-    teacher = esvit.teacher['backbone']
-    for value in teacher.state_dict().values():
-        if value.is_floating_point():  # unlike the student, and batch norms moved
-            value.uniform_(0.0, 1.0)
     checkpoint = tmp_path / 'esvit.pth'
-    torch.save(dict(state_dict=esvit.state_dict()), checkpoint)
-
+    small = dict(type=backbone['type'], arch='tiny')
+    teacher = write_esvit(checkpoint, small, widths[-1])
     pretrained = dict(
         type='Pretrained', checkpoint=str(checkpoint), prefix='teacher.backbone.'
     )
     cfg = detector_config(dict(backbone, init_cfg=pretrained), widths, coco, tmp_path)
     detector = MODELS.build(cfg.model)
     detector.init_weights()
-    loaded = detector.backbone.state_dict()
-    for key, value in teacher.state_dict().items():
-        assert loaded.pop(key).equal(value), key
-    # Norms of the other stages' outputs are the detector's own.
-    assert {key.split('.')[0] for key in loaded} == {'norm0', 'norm1', 'norm2'}
+    assert_loaded(detector.backbone.state_dict(), teacher)
 
 
-def without_scope(node):
-    """A config without the marks that inheriting from another package leaves."""
-    if isinstance(node, dict):
-        return {k: without_scope(v) for k, v in node.items() if k != '_scope_'}
-    if isinstance(node, (list, tuple)):
-        return [without_scope(item) for item in node]
-    return node
+@pytest.fixture(scope='module')
+def starts(tmp_path_factory):
+    return write_starts(tmp_path_factory.mktemp('starts'))
 
 
-@pytest.mark.parametrize(('schedule', 'epochs'), [('1x', 12), ('3x', 36)])
-def test_configs_differ_from_mmdets_in_the_backbone_alone(schedule, epochs):
-    root = Path(__file__).parents[2]
-    cfg = Config.fromfile(root / f'configs/detection/mask_rcnn_swin_t_{schedule}.py')
+CONFIGS = sorted((Path(__file__).parents[2] / 'configs' / 'detection').glob('*.py'))
+BASELINES = {
+    '1x': ('mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 12),
+    '3x': ('mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py', 36),
+}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_configs_are_mmdets_on_another_backbone(path, starts):
+    cfg = Config.fromfile(path)
+    schedule = path.stem.removesuffix('_supervised').split('_')[-1]
+    name, epochs = BASELINES[schedule]
+    baseline = get_config(f'mmdet::swin/{name}')
     assert cfg.train_cfg.max_epochs == epochs
-    name = {'1x': '1x', '3x': 'ms-crop-3x'}[schedule]
-    baseline = get_config(f'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_{name}_coco.py')
-    for part in ('train_dataloader', 'optim_wrapper', 'param_scheduler'):
-        assert without_scope(cfg[part]) == without_scope(baseline[part])
-    ours, theirs = (without_scope(c.model.to_dict()) for c in (cfg, baseline))
-    assert ours.pop('backbone')['type'] == 'mmpretrain.EsViTSwin'
-    theirs.pop('backbone')
-    assert ours == theirs
+    assert_differs_in_backbone_alone(cfg, baseline)
+
     init_default_scope('mmdet')
-    MODELS.build(cfg.model)
+    weights = point_to_start(cfg, starts)
+    detector = MODELS.build(cfg.model)
+    detector.init_weights()
+    assert_loaded(detector.backbone.state_dict(), weights)
+
+    # With the eps of mmdet's norms it is mmdet's network.
+    ours = dict(cfg.model.backbone, init_cfg=None, norm_cfg=dict(type='LN', eps=1e-5))
+    theirs = dict(baseline.model.backbone, init_cfg=None, convert_weights=False)
+    assert_same_network(MODELS.build(ours), MODELS.build(theirs))
+
+
+@pytest.mark.parametrize('twin', ['', '_supervised'])
+def test_configs_train(twin, starts, coco, tmp_path):
+    path = CONFIGS[0].with_name(f'mask_rcnn_swin_t_1x{twin}.py')
+    cfg = fill_in(Config.fromfile(path), coco, tmp_path)
+    weights = point_to_start(cfg, starts)
+    cfg.merge_from_dict(
+        {
+            'model.roi_head.bbox_head.num_classes': len(CLASSES),
+            'model.roi_head.mask_head.num_classes': len(CLASSES),
+            'train_cfg.max_epochs': 1,
+            'param_scheduler': [],  # the warm-up begins at nothing
+            'default_hooks.checkpoint': None,
+            'randomness.seed': 0,
+        }
+    )
+    runner = Runner.from_cfg(cfg)
+    watch = Watch()
+    runner.register_hook(watch)
+    runner.train()
+    assert_loaded(watch.before, weights)
+    assert len(watch.losses) == 2
+    assert np.isfinite([losses['loss'] for losses in watch.losses]).all()
+    print(path.stem, 'losses', [round(losses['loss'], 3) for losses in watch.losses])
+    assert all(watch.gradients[n] for n, _ in runner.model.backbone.named_parameters())
+    for metric in ('bbox', 'segm'):
+        assert np.isfinite(watch.metrics[f'coco/{metric}_mAP'])
