@@ -34,9 +34,10 @@ def get_model(
             weights.
 
     Returns:
-        The model. That of a pre-training config is an ``EsViT``: its ``encode`` and
+        The model. That of an ``esvit_`` config is an ``EsViT``: its ``encode`` and
         ``extract_feat`` give features, ``model.teacher['backbone']`` is the
-        backbone to use further.
+        backbone to use further. Those of the baselines (``mocov3_``, ``mae_``,
+        ``simmim_``) are mmpretrain's, where it is ``model.backbone``.
 
     Raises:
         ValueError: If there is no config of that name, it has no model, or the
@@ -64,12 +65,14 @@ def get_model(
 
 def _named_configs() -> dict[str, Path]:
     folder = _CONFIGS.resolve()
-    # Those of data sets have no model, those of detectors are mmdet's.
-    others = {'_base_', 'transfer', 'detection'}
+    # Those of data sets have no model, those of detectors are mmdet's, of segmentors
+    # mmseg's, and those of k-NN evaluations have the models of the pre-training.
+    others = {'_base_', 'transfer', 'detection', 'segmentation', 'knn'}
     return {
         path.stem: path
         for path in folder.rglob('*.py')
         if not others & set(path.relative_to(folder).parts)
+        and not path.stem.startswith('transfer_')
     }
 
 

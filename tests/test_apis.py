@@ -2,6 +2,7 @@ import pytest
 import torch
 from helpers import small_model
 from mmengine.config import Config
+from mmpretrain.models import SimMIM
 
 import esvit_plugin
 from esvit_plugin import get_model, list_models
@@ -14,12 +15,25 @@ def saved(model, path):
 
 def test_models_have_the_names_of_the_configs():
     assert {'esvit_swin_t', 'esvit_swin_photos'} <= set(list_models())
-    assert 'food101' not in list_models()
+    assert not {'food101', 'knn_swin_t'} & set(list_models())
     model = get_model('esvit_swin_photos')
     assert isinstance(model, esvit_plugin.models.EsViT)
     assert not model.training
     with pytest.raises(ValueError, match=r"name 'esvit_resnet'; .*esvit_swin_t"):
         get_model('esvit_resnet')
+
+
+def test_baselines_are_models_of_mmpretrain(tmp_path):
+    assert {'mocov3_swin_t', 'mae_vit_b'} <= set(list_models())
+    source = get_model('simmim_swin_t')
+    assert isinstance(source, SimMIM)
+    path = saved(source, tmp_path / 'checkpoint.pth')
+    model = get_model('simmim_swin_t', path)
+    assert not model.training
+    x = torch.randn(1, 3, 192, 192)
+    torch.testing.assert_close(model.extract_feat(x), source.extract_feat(x))
+    with pytest.raises(ValueError, match='It is not an EsViT checkpoint'):
+        get_model(small_model(), path)
 
 
 @pytest.mark.parametrize('form', ['dict', 'config', 'path'])

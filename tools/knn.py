@@ -1,13 +1,18 @@
 """Weighted k-NN accuracy of a pre-trained checkpoint.
 
 The images come from the config's KNNMonitorHook: those of ``train_dataloader`` vote,
-those of ``val_dataloader`` are classified.
+those of ``val_dataloader`` are classified; without that hook from its variables
+``knn_dataloader`` and ``knn_val_dataloader``. A config may also have ``load_from``, the
+checkpoint, and ``knn=dict(k=(10, 20), temperature=0.07)``; the command line goes first.
 """
 
 import argparse
+from typing import Any
 
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
+from torch import Tensor
 
 from esvit_plugin import get_model
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
@@ -17,48 +22,118 @@ from esvit_plugin.engine.launch import (
     load_config,
 )
 from esvit_plugin.evaluation import knn_accuracy
+from esvit_plugin.models import EsViT
+from esvit_plugin.models.features import split_features
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the pre-training')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('config', help='config of the pre-training, or of configs/knn')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help="checkpoint file; default is the config's load_from",
+    )
     parser.add_argument(
         '--student',
         action='store_true',
-        help='evaluate the student; default is the teacher, as in the paper',
+        help="evaluate EsViT's student; default is the teacher, as in the paper",
     )
-    parser.add_argument('--k', type=int, nargs='+', default=[10, 20, 100, 200])
-    parser.add_argument('--temperature', type=float, default=0.07)
+    parser.add_argument(
+        '--k', type=int, nargs='+', help='neighbours; default 10 20 100 200'
+    )
+    parser.add_argument(
+        '--temperature', type=float, help='temperature of the votes; default 0.07'
+    )
     add_config_options(parser)
     return parser.parse_args()
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Take from the config what the command line does not say.
+
+    Args:
+        cfg: The config.
+        args: The command line; ``checkpoint``, ``k`` and ``temperature`` are filled.
+
+    Raises:
+        ValueError: If neither has a checkpoint, or ``knn`` has an unknown key.
+    """
+    args.checkpoint = args.checkpoint or cfg.get('load_from')
+    if args.checkpoint is None:
+        raise ValueError(
+            f'{args.config} has no load_from: give the checkpoint to evaluate after '
+            'the config.'
+        )
+    settings = dict(k=(10, 20, 100, 200), temperature=0.07)
+    unknown = set(cfg.get('knn', {})) - set(settings)
+    if unknown:
+        raise ValueError(
+            f'knn of {args.config} has k and temperature, not {sorted(unknown)}.'
+        )
+    settings.update(cfg.get('knn', {}))
+    args.k = args.k or settings['k']
+    if args.temperature is None:
+        args.temperature = settings['temperature']
+
+
+def find_loaders(cfg: Config, path: str) -> tuple[dict, dict]:
+    """Find the loader of the images that vote, and that of those to classify.
+
+    Args:
+        cfg: The config.
+        path: Its file.
+
+    Returns:
+        The configs of the two loaders.
+
+    Raises:
+        ValueError: If it does not say which images.
+    """
+    for hook in cfg.get('custom_hooks', []):
+        if hook['type'] == 'KNNMonitorHook':
+            return hook['train_dataloader'], hook['val_dataloader']
+    if 'knn_dataloader' in cfg and 'knn_val_dataloader' in cfg:
+        return cfg.knn_dataloader, cfg.knn_val_dataloader
+    raise ValueError(
+        f'{path} has no KNNMonitorHook in custom_hooks, which says what images to '
+        'classify; add one with a train_dataloader and a val_dataloader.'
+    )
+
+
+def extract_view(model: Any, images: Tensor, source: str) -> Tensor:
+    """Features (B, C) of whole images, of an EsViT or a method of mmpretrain.
+
+    Args:
+        model: The model.
+        images: Normalised images, shape (B, 3, H, W).
+        source: 'teacher' or 'student' of an EsViT.
+    """
+    if isinstance(model, EsViT):
+        return model.extract_feat(images, source)
+    feats = model.extract_feat(images)[-1]
+    return feats if feats.dim() == 2 else split_features(model.backbone, feats)[0]
 
 
 def main() -> None:
     """Extract the features of both sets and classify."""
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
+    merge_args(cfg, args)
     check_data_roots(cfg)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    hooks = [h for h in cfg.get('custom_hooks', []) if h['type'] == 'KNNMonitorHook']
-    if not hooks:
-        raise ValueError(
-            f'{args.config} has no KNNMonitorHook in custom_hooks, which says what '
-            'images to classify; add one with a train_dataloader and a val_dataloader.'
-        )
+    loaders = find_loaders(cfg, args.config)
     model = get_model(cfg, args.checkpoint).to(get_device())
     source = 'student' if args.student else 'teacher'
-    print(f'Extracting the features of the {source}')
+    evaluated = source if isinstance(model, EsViT) else 'backbone'
+    print(f'Extracting the features of the {evaluated}')
     results = knn_accuracy(
         model,
-        [
-            build_eval_loader(hooks[0][f'{name}_dataloader'])
-            for name in ('train', 'val')
-        ],
+        [build_eval_loader(loader) for loader in loaders],
         ks=args.k,
         temperature=args.temperature,
-        extract=lambda images: model.extract_feat(images, source),
+        extract=lambda images: extract_view(model, images, source),
     )
     for k, (top1, top5) in results.items():
         print(f'k={k:<4} top-1 {top1:6.2f} %  top-5 {top5:6.2f} %')

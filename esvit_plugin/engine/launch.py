@@ -158,7 +158,10 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
         if not dist.is_initialized():
             dist.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(
-            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
         if cfg.get('sync_bn'):
             print_log(

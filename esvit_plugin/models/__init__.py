@@ -4,7 +4,7 @@ from .backbones import CvT, EsViTSwin, ViL
 from .classifiers import LinearSweepClassifier
 from .heads import DINOViewHead, RegionMatchingHead
 from .necks import DINOProjection
-from .selfsup import EsViT, MultiCropDataPreprocessor
+from .selfsup import EsViT, MultiCropDataPreprocessor, ViewListDataPreprocessor
 
 __all__ = [
     'CvT',
@@ -16,4 +16,5 @@ __all__ = [
     'MultiCropDataPreprocessor',
     'RegionMatchingHead',
     'ViL',
+    'ViewListDataPreprocessor',
 ]

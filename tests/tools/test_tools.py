@@ -2,15 +2,19 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
+from esvit_plugin import get_model
 from esvit_plugin.engine.launch import drop_late_schedules, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +92,60 @@ def test_knn_of_teacher_and_student(trained):
     assert rows[0] != rows[1]
     assert 'features of the teacher' in teacher
     assert 'features of the student' in student
+
+
+def knn_arguments(**given):
+    """The command line of tools/knn.py."""
+    args = dict(config='c.py', checkpoint=None, k=None, temperature=None)
+    return Namespace(**{**args, **given})
+
+
+def test_knn_settings_come_from_the_command_line_then_the_config():
+    merge_args = runpy.run_path(str(ROOT / 'tools' / 'knn.py'))['merge_args']
+    cfg = Config(dict(load_from='a.pth', knn=dict(k=(5,), temperature=0.1)))
+    args = knn_arguments()
+    merge_args(cfg, args)
+    assert args == knn_arguments(checkpoint='a.pth', k=(5,), temperature=0.1)
+    given = dict(checkpoint='b.pth', k=[7], temperature=0.2)
+    args = knn_arguments(**given)
+    merge_args(cfg, args)
+    assert args == knn_arguments(**given)
+    args = knn_arguments(checkpoint='b.pth')
+    merge_args(Config(dict(load_from=None)), args)
+    assert (args.k, args.temperature) == ((10, 20, 100, 200), 0.07)
+    with pytest.raises(ValueError, match=r'c\.py has no load_from: give the checkp'):
+        merge_args(Config(dict(load_from=None)), knn_arguments())
+    with pytest.raises(ValueError, match=r"k and temperature, not \['ks'\]"):
+        merge_args(Config(dict(load_from='a.pth', knn=dict(ks=5))), knn_arguments())
+
+
+def test_knn_takes_images_from_the_hook_or_variables():
+    find = runpy.run_path(str(ROOT / 'tools' / 'knn.py'))['find_loaders']
+    train, val = dict(batch_size=4), dict(batch_size=2)
+    hook = dict(type='KNNMonitorHook', train_dataloader=train, val_dataloader=val)
+    variables = dict(knn_dataloader=train, knn_val_dataloader=val)
+    for cfg in (dict(custom_hooks=[hook]), variables):
+        assert find(Config(cfg), 'c.py') == (train, val)
+    with pytest.raises(ValueError, match=r'c\.py has no KNNMonitorHook'):
+        find(Config(dict(custom_hooks=[])), 'c.py')
+
+
+@pytest.mark.parametrize('kind', ['map', 'tokens', 'class token'])
+def test_knn_takes_the_features_of_other_methods(kind):
+    backbone = dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=64),
+        img_size=32,
+        out_type=dict(map='featmap', tokens='raw').get(kind, 'cls_token'),
+    )
+    model = get_model(dict(type='ImageClassifier', backbone=backbone))
+    images = torch.randn(2, 3, 32, 32)
+    extract = runpy.run_path(str(ROOT / 'tools' / 'knn.py'))['extract_view']
+    last = model.backbone(images)[-1]
+    view = dict(map=lambda: last.mean((2, 3)), tokens=lambda: last[:, 0]).get(
+        kind, lambda: last
+    )()
+    torch.testing.assert_close(extract(model, images, 'teacher'), view)
 
 
 def test_linear_probe_of_the_frozen_teacher_by_prefix(trained, tmp_path):

@@ -1,4 +1,5 @@
 from .data_preprocessor import MultiCropDataPreprocessor
 from .esvit import EsViT
+from .view_list import ViewListDataPreprocessor
 
-__all__ = ['EsViT', 'MultiCropDataPreprocessor']
+__all__ = ['EsViT', 'MultiCropDataPreprocessor', 'ViewListDataPreprocessor']

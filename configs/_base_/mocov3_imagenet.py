@@ -1,0 +1,84 @@
+"""MoCo-v3 (arXiv 2104.02057) on ImageNet-1K: all of a config but the backbone.
+
+Parts and settings are mmpretrain's, which are the authors' for ViTs: AdamW, learning
+rate 1.5e-4 x batch / 256, weight decay 0.1, 40 epochs of warm-up, 300 epochs. Data,
+views and evaluation are this package's. The batch is that of the authors' runs on one
+machine.
+"""
+
+_base_ = ['./datasets/imagenet_multicrop.py', './default_runtime.py']
+
+temperature = 0.2
+# One device's batch norms here; sync_bn of the runtime joins those of all GPUs.
+norm_cfg = dict(type='BN1d')
+model = dict(
+    type='MoCoV3',
+    base_momentum=0.01,
+    data_preprocessor=dict(
+        type='ViewListDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        to_rgb=True,
+    ),
+    neck=dict(
+        type='NonLinearNeck',
+        in_channels=768,
+        hid_channels=4096,
+        out_channels=256,
+        num_layers=3,
+        with_last_bn_affine=False,
+        norm_cfg=norm_cfg,
+    ),
+    head=dict(
+        type='MoCoV3Head',
+        predictor=dict(
+            type='NonLinearNeck',
+            in_channels=256,
+            hid_channels=4096,
+            out_channels=256,
+            num_layers=2,
+            with_last_bn_affine=False,
+            with_avg_pool=False,
+            norm_cfg=norm_cfg,
+        ),
+        loss=dict(type='CrossEntropyLoss', loss_weight=2 * temperature),
+        temperature=temperature,
+    ),
+)
+
+train_pipeline = [
+    dict(type='LoadImage', on_error='skip'),
+    dict(
+        type='MultiCrop',
+        views=[
+            dict(size=224, scale=(0.08, 1.0), augment=dict(blur_prob=1.0)),
+            dict(
+                size=224,
+                scale=(0.08, 1.0),
+                augment=dict(blur_prob=0.1, solarize_prob=0.2),
+            ),
+        ],
+        interpolation='bilinear',
+    ),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(batch_size=128, dataset=dict(pipeline=train_pipeline))
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    # 8 GPUs x 128 images: 1.5e-4 x 1024 / 256
+    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.1),
+)
+auto_scale_lr = dict(base_batch_size=1024, enable=False)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-4,
+        begin=0,
+        end=40,
+        convert_to_iter_based=True,
+    ),
+    dict(type='CosineAnnealingLR', begin=40, convert_to_iter_based=True),
+]
+train_cfg = dict(by_epoch=True, max_epochs=300)
+custom_hooks = [dict(type='RandomStateHook')]

@@ -1,0 +1,17 @@
+"""Fine-tuning of EsViT, Swin-B, L_V + L_R on ImageNet-1K, 100 epochs, batch 1024.
+
+    tools/dist_train.sh configs/finetune/finetune_swin_b.py 8 --amp
+
+It reads work_dirs/esvit_swin_b/epoch_300.pth; another checkpoint with
+--cfg-options model.backbone.init_cfg.checkpoint=...
+"""
+
+_base_ = ['./finetune_swin_t.py']
+
+model = dict(
+    backbone=dict(
+        arch='base',
+        init_cfg=dict(checkpoint='work_dirs/esvit_swin_b/epoch_300.pth'),
+    ),
+    head=dict(in_channels=1024),
+)

@@ -1,0 +1,62 @@
+"""MoCo-v3, ResNet-50, on ImageNet-1K, 300 epochs, batch 4096.
+
+    tools/dist_train.sh configs/mocov3_resnet50.py 8 --amp
+
+For its evaluation see mocov3_swin_t.py, and take the configs of this backbone.
+Published: 72.8 % linear top-1 (the authors' program, CONFIG.md; mmpretrain has the
+same).
+"""
+
+_base_ = ['_base_/mocov3_imagenet.py']
+
+temperature = 1.0
+model = dict(
+    backbone=dict(type='ResNet', depth=50, zero_init_residual=False),
+    neck=dict(in_channels=2048, num_layers=2),
+    head=dict(
+        predictor=dict(with_last_bn=False),
+        loss=dict(loss_weight=2 * temperature),
+        temperature=temperature,
+    ),
+)
+
+train_pipeline = [
+    dict(type='LoadImage', on_error='skip'),
+    dict(
+        type='MultiCrop',
+        views=[
+            dict(size=224, scale=(0.2, 1.0), augment=dict(blur_prob=1.0)),
+            dict(
+                size=224,
+                scale=(0.2, 1.0),
+                augment=dict(blur_prob=0.1, solarize_prob=0.2),
+            ),
+        ],
+        interpolation='bilinear',
+    ),
+    dict(type='PackInputs'),
+]
+# 8 GPUs x 512 images: 0.3 x 4096 / 256
+train_dataloader = dict(batch_size=512, dataset=dict(pipeline=train_pipeline))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='LARS', lr=4.8, weight_decay=1e-6, momentum=0.9),
+    paramwise_cfg=dict(
+        custom_keys={
+            'bn': dict(decay_mult=0, lars_exclude=True),
+            'bias': dict(decay_mult=0, lars_exclude=True),
+            # The batch norms of ResNet's shortcuts
+            'downsample.1': dict(decay_mult=0, lars_exclude=True),
+        }
+    ),
+)
+auto_scale_lr = dict(base_batch_size=4096)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-4,
+        begin=0,
+        end=10,
+        convert_to_iter_based=True,
+    ),
+    dict(type='CosineAnnealingLR', begin=10, convert_to_iter_based=True),
+]
