@@ -16,7 +16,12 @@ from PIL import Image
 
 from esvit_plugin.datasets import load_photo
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
-from esvit_plugin.engine.launch import add_run_options, load_config, set_work_dir
+from esvit_plugin.engine.launch import (
+    add_run_options,
+    drop_late_schedules,
+    load_config,
+    set_work_dir,
+)
 from esvit_plugin.evaluation import (
     best_matches,
     draw_curves,
@@ -85,6 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     check_matplotlib()
     cfg = load_config(args.config, args.cfg_options)
+    drop_late_schedules(cfg)
     set_work_dir(cfg, args)
     runner = Runner.from_cfg(cfg)
     model = runner.model

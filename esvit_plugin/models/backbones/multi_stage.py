@@ -1,6 +1,6 @@
 """What this package's backbones in stages share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -164,7 +164,9 @@ def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
     return [part.tolist() for part in rates]
 
 
-def run_block(block: nn.Module, with_cp: bool, x: Tensor, *args: Any) -> Tensor:
+def run_block(
+    block: Callable[..., Tensor], with_cp: bool, x: Tensor, *args: Any
+) -> Tensor:
     """Call a block, recomputing its activations on the way back if ``with_cp``."""
     if with_cp and x.requires_grad:
         return checkpoint(block, x, *args, use_reentrant=False)

@@ -86,8 +86,9 @@ class _WindowAttention(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(qkv, bias, pad)
         ctx.scale = scale
+        query, key, value = _heads(qkv, pad)
         out = F.scaled_dot_product_attention(
-            *_heads(qkv, pad), bias.unsqueeze(0), scale=scale
+            query, key, value, bias.unsqueeze(0), scale=scale
         )
         return out.transpose(1, 2).flatten(2)
 
@@ -107,12 +108,12 @@ class _WindowAttention(torch.autograd.Function):
         )
         grad_bias = grad_scores.unflatten(0, (windows, heads)).sum(0)
         grad_scores *= ctx.scale
-        grads = (
+        products = (
             grad_scores @ key,
             grad_scores.transpose(1, 2) @ query,
             weights.transpose(1, 2) @ grad,
         )
-        grads = [x.unflatten(0, (windows, heads)).transpose(1, 2) for x in grads]
+        grads = [x.unflatten(0, (windows, heads)).transpose(1, 2) for x in products]
         grad_qkv = torch.stack([x[:, :number] for x in grads], 2)
         grad_pad = None
         if pad is not None:

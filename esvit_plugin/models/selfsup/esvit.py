@@ -247,20 +247,32 @@ class EsViT(BaseSelfSupervisor):
             ValueError: If the views do not fit the model.
         """
         groups = self._group_views(inputs)
-        student_views, student = self._encode_groups(groups, 'student')
+        student = self._encode_groups(groups, 'student')
         with torch.no_grad():
-            teacher_views, teacher = self._encode_groups(groups[:1], 'teacher')
+            teacher = self._encode_groups(groups[:1], 'teacher')
+        return self.score(student, teacher)
+
+    def score(
+        self,
+        student: tuple[Sequence[Tensor], Sequence[Tensor]],
+        teacher: tuple[Sequence[Tensor], Sequence[Tensor]],
+    ) -> dict[str, Tensor]:
+        """Losses of what the backbones give; see :meth:`loss`.
+
+        Args:
+            student: Features (B, C), and regions (B, T_v, C), of all views.
+            teacher: The same of the global views.
+        """
         losses = self.head.loss(
-            *self._project('neck', student_views, teacher_views),
-            *self._prototypes('neck'),
+            *self._project('neck', student[0], teacher[0]), *self._prototypes('neck')
         )
-        losses['feature_spread'] = _spread(torch.cat(teacher_views))
+        losses['feature_spread'] = _spread(torch.cat(list(teacher[0])))
         if self.with_regions:
             losses.update(
                 self.region_head.loss(
-                    *self._project('region_neck', student, teacher),
-                    student,
-                    teacher,
+                    *self._project('region_neck', student[1], teacher[1]),
+                    student[1],
+                    teacher[1],
                     *self._prototypes('region_neck'),
                 )
             )

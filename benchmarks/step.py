@@ -1,0 +1,151 @@
+"""One training step of Swin-T: the paper's 2 x 224 + 8 x 96 px views, both losses.
+
+    python benchmarks/step.py
+    python benchmarks/step.py --batch-size 64 --amp bfloat16 --device cuda
+    python benchmarks/step.py --only ours --prototypes 262144 --rounds 1
+
+``plain`` is the same step with stock Swin blocks of mmpretrain, losses from all logits
+(benchmarks/plain.py), and parameter by parameter clipping and teacher. ``backbones`` is
+ours without heads and losses: what the rest adds is the difference.
+"""
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import add_options, measure, show
+from mmengine.optim import build_optim_wrapper
+from mmpretrain.registry import MODELS
+from plain import plain_model
+
+from esvit_plugin.engine.launch import load_config
+
+CONFIG = Path(__file__).parents[1] / 'configs' / 'esvit_swin_t.py'
+
+
+def config(args: argparse.Namespace) -> Any:
+    """The config of Swin-T with the wanted number of prototypes."""
+    cfg = load_config(str(CONFIG))
+    for part in ('neck', 'head', 'region_neck', 'region_head'):
+        cfg.model[part].out_channels = args.prototypes
+    return cfg
+
+
+def views(args: argparse.Namespace, device: torch.device) -> list[torch.Tensor]:
+    """Made-up normalised views."""
+    sizes = ((2, 224), (8, 96))
+    return [torch.randn(args.batch_size, n, 3, s, s, device=device) for n, s in sizes]
+
+
+def autocast(args: argparse.Namespace, device: torch.device) -> Any:
+    """Mixed precision, if wanted."""
+    if args.amp is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, args.amp))
+
+
+def ours(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
+    """A step as the config trains."""
+    cfg = config(args)
+    model = MODELS.build(cfg.model).to(device)
+    if args.compile:
+        model.compile_backbones()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    inputs = views(args, device)
+
+    def step() -> None:
+        with autocast(args, device):
+            losses = model.loss(inputs)
+        wrapper.update_params(losses['loss_view'] + losses['loss_region'])
+        model.update_teacher(0.996)
+
+    return step
+
+
+def backbones(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
+    """Student forward and backward and teacher forward, nothing else."""
+    model = MODELS.build(config(args).model).to(device)
+    if args.compile:
+        model.compile_backbones()
+    inputs = views(args, device)
+
+    def step() -> None:
+        model.zero_grad()
+        with autocast(args, device):
+            feats, _ = model._encode_groups(inputs, 'student')
+            with torch.no_grad():
+                model._encode_groups(inputs[:1], 'teacher')
+        torch.cat(feats).square().sum().backward()
+
+    return step
+
+
+def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
+    """The same step as the released programs take it."""
+    cfg = config(args)
+    model = plain_model(cfg.model).to(device)
+    groups = [
+        dict(params=[p for p in model.parameters() if p.requires_grad and p.dim() > 1]),
+        dict(
+            params=[p for p in model.parameters() if p.requires_grad and p.dim() < 2],
+            weight_decay=0.0,
+        ),
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.04)
+    inputs = views(args, device)
+    pairs = [
+        (mine, theirs)
+        for name, part in model._student_parts()
+        for mine, theirs in zip(
+            part.parameters(), model.teacher[name].parameters(), strict=True
+        )
+    ]
+
+    def step() -> None:
+        with autocast(args, device):
+            losses = model.loss(inputs)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        with torch.no_grad():
+            for mine, _ in pairs:
+                if mine.grad is not None:
+                    factor = 3.0 / (mine.grad.norm() + 1e-6)
+                    if factor < 1:
+                        mine.grad.mul_(factor)
+            optimizer.step()
+            for mine, theirs in pairs:
+                theirs.mul_(0.996).add_(mine, alpha=0.004)
+
+    return step
+
+
+VARIANTS = {'plain': plain, 'ours': ours, 'backbones': backbones}
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--batch-size', type=int, default=8)
+    parser.add_argument('--prototypes', type=int, default=65536)
+    parser.add_argument('--amp', choices=('bfloat16', 'float16'))
+    parser.add_argument('--compile', action='store_true', help='compile our backbones')
+    add_options(parser, VARIANTS)
+    args = parser.parse_args()
+    rows = measure(args, VARIANTS)
+    title = f'Training step, {args.batch_size} images, K = {args.prototypes}'
+    show(rows, 'plain', f'{title}, {args.device}')
+    times = {row['name']: row['time'] for row in rows}
+    for row in rows:
+        print(f'{row["name"]}: {args.batch_size / row["time"]:.2f} images/s')
+    if {'ours', 'backbones'} <= set(times):
+        share = 1 - times['backbones'] / times['ours']
+        print(f'Share of our step outside the backbones: {100 * share:.1f} %')
+
+
+if __name__ == '__main__':
+    main()
