@@ -1,12 +1,13 @@
 """Data sets and transforms that the OpenMMLab ecosystem lacks."""
 
 from .bundled_photos import PHOTO_NAMES, BundledPhotos, load_photo
+from .digits import Digits
 from .folder import UnlabeledFolder
 from .image_files import ImageFiles, collate_images
 from .openimages import OpenImages
 from .transfer import FER2013, STL10, ArrayToBGR, PatchCamelyon, held_out
 from .transfer_files import GTSRB, HatefulMemes, UCF101Frames
-from .transforms import LoadImage, LoadImageFromBytes, MultiCrop
+from .transforms import DeviceMultiCrop, LoadImage, LoadImageFromBytes, MultiCrop
 from .tsv import TSVDataset
 from .tsv_file import build_tsv_index
 from .webvision import WebVision
@@ -19,6 +20,8 @@ __all__ = [
     'STL10',
     'ArrayToBGR',
     'BundledPhotos',
+    'DeviceMultiCrop',
+    'Digits',
     'HatefulMemes',
     'ImageFiles',
     'LoadImage',

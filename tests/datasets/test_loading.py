@@ -11,7 +11,7 @@ from mmpretrain.datasets import CustomDataset
 from PIL import Image
 
 from esvit_plugin.datasets import LoadImage, LoadImageFromBytes
-from esvit_plugin.datasets.transforms.loading import is_truncated
+from esvit_plugin.datasets.transforms.loading import is_truncated, jpeg_size
 
 FORMATS = {
     'jpg': dict(format='JPEG'),
@@ -217,3 +217,62 @@ def test_bytes_arguments():
     with pytest.raises(ValueError, match="LoadImageFromBytes's on_error.*'ignore'"):
         LoadImageFromBytes(on_error='ignore')
     assert repr(LoadImageFromBytes()).startswith('LoadImageFromBytes(')
+
+
+# ---------------------------------------------------------------- scaled decoding
+
+
+def loaded(content, **options):
+    results = dict(img_path='a.jpg', img_bytes=content)
+    return LoadImageFromBytes(**options)(results)['img']
+
+
+@pytest.mark.parametrize(
+    ('min_side', 'divisor'),
+    [(97, 1), (49, 1), (48, 2), (25, 2), (24, 4), (12, 8), (1, 8)],
+)
+@pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(quality=100)])
+def test_min_side_chooses_the_scale(min_side, divisor, options):
+    file = io.BytesIO()
+    image().resize((128, 96)).save(file, format='JPEG', **options)
+    content = file.getvalue()
+    made = loaded(content, min_side=min_side)
+    assert made.shape == (96 // divisor, 128 // divisor, 3)
+    full = loaded(content)
+    if divisor == 1:
+        np.testing.assert_array_equal(made, full)
+    size = made.shape[1::-1]
+    twin = Image.fromarray(full).resize(size, Image.Resampling.BOX)
+    assert np.abs(made.astype(int) - np.asarray(twin)).mean() < 3
+
+
+def test_min_side_with_files_greys_and_rotation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    results = write(tmp_path / 'a.jpg', encoded(format='JPEG', exif=exif))
+    for color_type, shape in (
+        ('color', (60, 45, 3)),
+        ('color_ignore_orientation', (45, 60, 3)),
+        ('grayscale', (60, 45)),
+    ):
+        made = LoadImage(color_type=color_type, min_side=40)(dict(results))
+        assert made['img'].shape == shape
+        assert made['img_shape'] == made['ori_shape'] == shape[:2]
+
+
+def test_min_side_leaves_other_formats_and_bad_files_alone():
+    content = encoded(format='PNG')
+    np.testing.assert_array_equal(loaded(content, min_side=9), loaded(content))
+    with pytest.raises(OSError, match='truncated'):
+        loaded(encoded(format='JPEG')[:100], min_side=9)
+    assert jpeg_size(encoded(format='JPEG')[:100]) is None
+    assert jpeg_size(content) is None
+
+
+def test_bad_min_side():
+    for value in (0, -1, 2.5, 'x'):
+        with pytest.raises(ValueError, match=f'min_side.*positive.*{value!r}'):
+            LoadImage(min_side=value)
+    for options in (dict(imdecode_backend='pillow'), dict(color_type='unchanged')):
+        with pytest.raises(ValueError, match="LoadImageFromBytes's min_side.*cv2"):
+            LoadImageFromBytes(min_side=9, **options)

@@ -6,18 +6,15 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
+import cv2
 import numpy as np
-import torchvision.transforms.functional as TF
-from PIL import Image, ImageFilter
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 
+from . import image_ops
+
 # In the order of the four strengths of ``color_jitter``.
-JITTER_OPS = {
-    'brightness': TF.adjust_brightness,
-    'contrast': TF.adjust_contrast,
-    'saturation': TF.adjust_saturation,
-    'hue': TF.adjust_hue,
-}
+JITTER_OPS = ('brightness', 'contrast', 'saturation', 'hue')
 CROP_TRIES = 10
 
 
@@ -122,6 +119,7 @@ class ViewGroup:
         self.ratio = _interval('ratio', self.ratio, 0.01, 100)
         if not isinstance(self.augment, Augment):
             self.augment = from_dict(Augment, self.augment)
+        self._log_ratio = np.log(self.ratio)
 
     def _draw_box(
         self, rng: np.random.Generator, height: int, width: int
@@ -134,7 +132,7 @@ class ViewGroup:
         """
         for _ in range(CROP_TRIES):
             area = height * width * rng.uniform(*self.scale)
-            ratio = math.exp(rng.uniform(*np.log(self.ratio)))
+            ratio = math.exp(rng.uniform(*self._log_ratio))
             w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
                 top = int(rng.integers(height - h + 1))
@@ -152,7 +150,7 @@ class ViewGroup:
         jitter: list[tuple[str, float]] = []
         if rng.random() < augment.color_jitter_prob:
             for i in rng.permutation(len(JITTER_OPS)):
-                name, strength = list(JITTER_OPS)[i], augment.color_jitter[i]
+                name, strength = JITTER_OPS[i], augment.color_jitter[i]
                 middle, low = (0, -0.5) if name == 'hue' else (1, 0)
                 if strength > 0:
                     lowest = max(low, middle - strength)
@@ -164,26 +162,39 @@ class ViewGroup:
         return ViewDraw(top, left, h, w, flip, tuple(jitter), gray, radius, solarize)
 
     def apply(
-        self, image: Image.Image, draw: ViewDraw, interpolation: InterpolationMode
-    ) -> Image.Image:
-        """Make the view ``draw`` of an RGB image, ``size`` x ``size`` pixels."""
-        view = TF.resized_crop(
-            image,
-            draw.top,
-            draw.left,
-            draw.height,
-            draw.width,
-            [self.size, self.size],
-            interpolation,
-        )
+        self,
+        image: np.ndarray | Image.Image,
+        draw: ViewDraw,
+        interpolation: InterpolationMode = InterpolationMode.BICUBIC,
+        channel_order: str = 'rgb',
+    ) -> np.ndarray:
+        """Make the view ``draw`` of an image.
+
+        Args:
+            image: uint8 of shape (H, W, 3).
+            draw: What to do.
+            interpolation: The resampling filter. Defaults to bicubic.
+            channel_order: 'rgb' (default) or 'bgr', of image and view alike.
+
+        Returns:
+            uint8 of shape (size, size, 3).
+        """
+        view = self.crop(np.asarray(image), draw, interpolation)
         if draw.flip:
-            view = TF.hflip(view)
+            view = cv2.flip(view, 1)
         for name, factor in draw.jitter:
-            view = JITTER_OPS[name](view, factor)
+            view = image_ops.adjust(view, name, factor, channel_order)
         if draw.gray:
-            view = TF.to_grayscale(view, num_output_channels=3)
+            view = image_ops.to_gray(view, channel_order)
         if draw.blur_radius is not None:
-            view = view.filter(ImageFilter.GaussianBlur(draw.blur_radius))
+            view = image_ops.blur(view, draw.blur_radius)
         if draw.solarize:
-            view = TF.solarize(view, self.augment.solarize_threshold)
+            view = image_ops.solarize(view, self.augment.solarize_threshold)
         return view
+
+    def crop(
+        self, image: np.ndarray, draw: ViewDraw, interpolation: InterpolationMode
+    ) -> np.ndarray:
+        """Cut and scale the view ``draw``, and leave the rest to others."""
+        box = (draw.top, draw.left, draw.height, draw.width)
+        return image_ops.resized_crop(image, box, self.size, interpolation)

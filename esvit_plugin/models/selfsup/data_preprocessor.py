@@ -1,20 +1,25 @@
-"""Normalisation of multi-crop batches on the device."""
+"""Augmentation and normalisation of multi-crop batches on the device."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmpretrain.models.utils import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from .device_augment import augment_views
+
 
 @MODELS.register_module()
 class MultiCropDataPreprocessor(SelfSupDataPreprocessor):
-    """Moves uint8 views to the device and normalises them there.
+    """Moves uint8 views to the device, and finishes and normalises them there.
 
     mmpretrain's ``SelfSupDataPreprocessor`` takes images (B, 3, H, W) or a list of
     them, one per view. This one also takes what ``MultiCrop`` and the
     ``default_collate`` of mmengine give: one (B, n, 3, S, S) tensor per size of
-    view. A single image batch, as k-NN evaluation uses, stays a tensor.
+    view. Of ``DeviceMultiCrop`` it takes one pair per size, [crops (B, n, 3, S, S),
+    parameters (B, n, 13)], and augments the crops first, whatever ``training`` says.
+    A single image batch, as k-NN evaluation uses, stays a tensor.
 
     Args:
         mean: Mean of each channel on the 0-255 scale, in the order after
@@ -34,14 +39,28 @@ class MultiCropDataPreprocessor(SelfSupDataPreprocessor):
 
         Returns:
             The batch on the model's device, ``inputs`` normalised float32.
+
+        Raises:
+            ValueError: If some crops of ``DeviceMultiCrop`` are RGB, others BGR.
         """
-        data = self.cast_data(data)
         inputs = data['inputs']
         if isinstance(inputs, (list, tuple)):
-            inputs = [self._normalize(views) for views in inputs]
+            inputs = [self._normalize(self._finish(views)) for views in inputs]
         else:
-            inputs = self._normalize(inputs)
-        return dict(inputs=inputs, data_samples=data.get('data_samples'))
+            inputs = self._normalize(self.cast_data(inputs))
+        return dict(
+            inputs=inputs, data_samples=self.cast_data(data.get('data_samples'))
+        )
+
+    def _finish(self, views: Tensor | Sequence[Tensor]) -> Tensor:
+        """Move views of one size to the device, and augment them there if need be."""
+        if isinstance(views, Tensor):
+            return self.cast_data(views)
+        crops, params = views  # the parameters stay, they direct the work
+        finished = augment_views(
+            self.cast_data(crops).flatten(0, 1), params.flatten(0, 1)
+        )
+        return finished.unflatten(0, crops.shape[:2])
 
     def _normalize(self, views: Tensor) -> Tensor:
         if self._channel_conversion:
