@@ -1,14 +1,15 @@
 """Logistic regression on frozen features of the paper's 18 data sets.
 
 Each result is printed and written at once; data sets that are in the file already are
-left out. Each set has a config in configs/transfer/, which says where its folder is.
+left out. Each set has a config in configs/transfer/, which says where its folder is;
+other sets are given by their config file.
 """
 
 import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config of the pre-training, or its name')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
-        '--datasets', nargs='+', choices=NAMES, default=NAMES, help='default: all'
+        '--datasets',
+        nargs='+',
+        default=NAMES,
+        metavar='NAME',
+        help=f'{", ".join(NAMES)}, or config files; default: all of these',
     )
     parser.add_argument(
         '--data-root', default='data', help="folder of the sets' folders; default data"
@@ -85,6 +90,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help="default the config's, 128")
     parser.add_argument('--num-workers', type=int, help="default the config's, 8")
     args = parser.parse_args()
+    for name in args.datasets:
+        if name not in NAMES and not name.endswith('.py'):
+            parser.error(
+                f'--datasets: no data set {name!r}; give names of {", ".join(NAMES)}, '
+                'or config files (*.py)'
+            )
     folder = os.path.dirname(os.path.abspath(args.out))
     if not args.out.endswith('.json') or not os.path.isdir(folder):
         parser.error(f'--out must be a .json file in an existing folder: {args.out}')
@@ -104,10 +115,11 @@ def main() -> None:
         num_blocks=args.num_blocks if args.features == 'last_blocks' else None,
     )
     results = read_results(args.out, settings)
-    names = [
-        n for n in NAMES if n in args.datasets and (args.force or n not in results)
-    ]
-    cfgs = {name: load_data_config(name, args.data_root) for name in names}
+    cfgs = {
+        name: load_data_config(name, args.data_root)
+        for name in in_order(args.datasets)
+        if args.force or name not in results
+    }
     check_data(cfgs)
     failed = {}
     if cfgs:
@@ -143,12 +155,25 @@ def main() -> None:
         )
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """The paper's sets in its order, then the config files of others."""
+    names = list(dict.fromkeys(names))
+    return sorted(names, key=lambda n: NAMES.index(n) if n in NAMES else len(NAMES))
+
+
+def config_path(name: str) -> str:
+    """The config file of a data set."""
+    return name if name.endswith('.py') else str(CONFIGS / f'{name}.py')
+
+
 def load_data_config(name: str, data_root: str) -> Config:
-    """The config of a data set, below another folder of data sets."""
-    path = str(CONFIGS / f'{name}.py')
-    folder = os.path.basename(load_config(path).data_root)
+    """The config of a data set; if it has a folder, below another one of data sets."""
+    cfg = load_config(config_path(name))
+    if 'data_root' not in cfg:
+        return cfg
+    folder = os.path.basename(cfg.data_root)
     root = os.path.join(os.path.expanduser(data_root), folder)
-    return load_config(path, dict(data_root=root))
+    return load_config(config_path(name), dict(data_root=root))
 
 
 def check_data(cfgs: dict[str, Config]) -> None:
@@ -160,7 +185,8 @@ def check_data(cfgs: dict[str, Config]) -> None:
     missing = [
         f'{name}: {cfg.data_root}'
         for name, cfg in cfgs.items()
-        if not os.path.isdir(cfg.data_root) or not os.listdir(cfg.data_root)
+        if 'data_root' in cfg
+        and (not os.path.isdir(cfg.data_root) or not os.listdir(cfg.data_root))
     ]
     if missing:
         raise FileNotFoundError(
@@ -296,13 +322,13 @@ def write_results(path: str, settings: dict, results: dict[str, Any]) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """A Markdown table in the paper's order, and the mean."""
+    """A Markdown table in the paper's order, and the mean over the paper's sets."""
     lines = ['| data set | metric | % |', '|---|---|---|']
-    done = [name for name in NAMES if name in results]
-    for name in done:
-        title = load_config(str(CONFIGS / f'{name}.py')).name
+    for name in in_order(results):
+        title = load_config(config_path(name)).name
         found = results[name]
         lines.append(f'| {title} | {found["metric"]} | {found["value"]:.2f} |')
+    done = [name for name in NAMES if name in results]
     if done:
         mean = np.mean([results[name]['value'] for name in done])
         lines.append(f'| mean of {len(done)} of {len(NAMES)} | | {mean:.2f} |')

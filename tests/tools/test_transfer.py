@@ -79,6 +79,33 @@ def test_two_sets_are_evaluated_once(setup):
         run('transfer.py', *args, '--student', '-o', out)
 
 
+def test_another_set_is_given_by_its_config(setup, capsys):
+    folder, args = setup
+    digits, own = ROOT / 'configs' / 'demo' / 'transfer_digits.py', folder / 'own.py'
+    few = 'dict(dataset=dict(indices=60))'
+    own.write_text(
+        f"_base_ = [{str(digits)!r}]\nname = 'Own'\ntrain = {few}\nval = {few}\n"
+        'test = dict(indices=20)\n'
+    )
+    out = folder / 'results.json'
+    output = run('transfer.py', *args, '--datasets', own, 'fer2013', '-o', out)
+    results = json.loads(out.read_text())['results']
+    assert list(results) == ['fer2013', str(own)]
+    assert sum(results[str(own)]['images']) == 80
+    values = [result['value'] for result in results.values()]
+    # The mean is over the paper's sets alone.
+    assert output.split('\n\n')[-1].splitlines()[2:] == [
+        f'| FER2013 | accuracy | {values[0]:.2f} |',
+        f'| Own | accuracy | {values[1]:.2f} |',
+        f'| mean of 1 of 18 | | {values[0]:.2f} |',
+    ]
+    with pytest.raises(SystemExit):
+        run('transfer.py', *args, '--datasets', 'imagenet', '-o', out)
+    assert "no data set 'imagenet'; give names of food101, cifar10" in (
+        capsys.readouterr().err
+    )
+
+
 def plain_features(model, images, source, blocks):
     """Features of one image after the other."""
     backbone = model.backbone if source == 'student' else model.teacher['backbone']
