@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from measure import add_options, measure, show
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from plain import plain_model
 
@@ -29,6 +30,8 @@ CONFIG = Path(__file__).parents[1] / 'configs' / 'esvit_swin_t.py'
 def config(args: argparse.Namespace) -> Any:
     """The config of Swin-T with the wanted number of prototypes."""
     cfg = load_config(str(CONFIG))
+    init_default_scope(cfg.default_scope)
+    cfg.model.compile_backbones = args.compile
     for part in ('neck', 'head', 'region_neck', 'region_head'):
         cfg.model[part].out_channels = args.prototypes
     return cfg
@@ -51,8 +54,6 @@ def ours(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """A step as the config trains."""
     cfg = config(args)
     model = MODELS.build(cfg.model).to(device)
-    if args.compile:
-        model.compile_backbones()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     inputs = views(args, device)
 
@@ -68,8 +69,6 @@ def ours(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
 def backbones(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """Student forward and backward and teacher forward, nothing else."""
     model = MODELS.build(config(args).model).to(device)
-    if args.compile:
-        model.compile_backbones()
     inputs = views(args, device)
 
     def step() -> None:
@@ -86,6 +85,7 @@ def backbones(args: argparse.Namespace, device: torch.device) -> Callable[[], No
 def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """The same step as the released programs take it."""
     cfg = config(args)
+    cfg.model.compile_backbones = False
     model = plain_model(cfg.model).to(device)
     groups = [
         dict(params=[p for p in model.parameters() if p.requires_grad and p.dim() > 1]),

@@ -5,6 +5,7 @@ import torch
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 
+from esvit_plugin.models.backbones.gelu_linear import gelu_linear
 from esvit_plugin.models.backbones.swin_blocks import (
     FusedPatchMerging,
     FusedSwinBlock,
@@ -108,3 +109,20 @@ def test_merging_equals_mmpretrains(size):
     assert ours(x, size)[1] == tuple(stock(x, size)[1])
     for result, other in zip(run(ours, x, size), run(stock, x, size), strict=True):
         torch.testing.assert_close(result, other)
+
+
+@pytest.mark.parametrize('bias', [True, False])
+def test_gelu_linear(bias):
+    linear = torch.nn.Linear(6, 3, bias=bias).double()
+    plain = torch.nn.Sequential(torch.nn.GELU(), linear)
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    ours = torch.nn.Module()
+    ours.linear = linear
+    ours.forward = lambda x: gelu_linear(x, linear.weight, linear.bias)
+    for result, other in zip(run(ours, x), run(plain, x), strict=True):
+        torch.testing.assert_close(result, other)
+    narrow = x.float()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        result = run(ours.float(), narrow)
+    for mine, other in zip(result, run(plain.float(), narrow), strict=True):
+        torch.testing.assert_close(mine.float(), other, atol=0.05, rtol=0.05)

@@ -4,7 +4,9 @@ optim_wrapper = dict(
     type='PerParamClipOptimWrapper',
     constructor='MatrixDecayOptimWrapperConstructor',
     # lr = 5e-4 x batch / 256, at the batch of auto_scale_lr below.
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.04),
+    optimizer=dict(
+        type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.04, fused=True
+    ),
     clip_grad=dict(max_norm=3.0),
 )
 # 8 GPUs x 64 images. With another batch add --auto-scale-lr to the command.

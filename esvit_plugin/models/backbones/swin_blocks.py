@@ -9,6 +9,7 @@ from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 from torch import Tensor, nn
 
+from .gelu_linear import gelu_linear
 from .multi_stage import run_block
 from .window_attention import reorder, window_attention
 from .window_layout import WindowGroup, window_layout
@@ -99,7 +100,13 @@ class FusedSwinBlock(SwinBlock):
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         x = self._add(x, self.attn(self.norm1(x), hw_shape), self.attn.drop)
-        return self._add(x, self.ffn.layers(self.norm2(x)), self.ffn.dropout_layer)
+        return self._add(x, self._mlp(self.norm2(x)), self.ffn.dropout_layer)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        first, second, last = self.ffn.layers[0], *self.ffn.layers[1:]
+        if not isinstance(first[1], nn.GELU) or (self.training and first[2].p):
+            return self.ffn.layers(x)
+        return last(gelu_linear(first[0](x), second.weight, second.bias))
 
     def _add(self, x: Tensor, branch: Tensor, drop: nn.Module) -> Tensor:
         """``x + drop(branch)`` of a ``DropPath``, with the same random numbers."""

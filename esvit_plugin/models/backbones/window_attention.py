@@ -86,9 +86,10 @@ class _WindowAttention(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(qkv, bias, pad)
         ctx.scale = scale
-        query, key, value = _heads(qkv, pad)
+        # Detached, or torch thinks that the bias needs its gradient from here.
+        query, key, value = _heads(qkv.detach(), pad)
         out = F.scaled_dot_product_attention(
-            query, key, value, bias.unsqueeze(0), scale=scale
+            query, key, value, bias.detach().unsqueeze(0), scale=scale
         )
         return out.transpose(1, 2).flatten(2)
 

@@ -44,6 +44,7 @@ class WindowLayout:
     groups: tuple[WindowGroup, ...]
 
 
+@torch.compiler.disable  # a break of the graph, once per block
 @lru_cache(maxsize=64)
 def window_layout(
     batch: int, height: int, width: int, side: int, shift: int, device: torch.device

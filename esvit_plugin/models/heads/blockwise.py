@@ -109,9 +109,9 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
                     inputs = student_in[image][:, row]
                     scores = buffers('scores', inputs.shape[:2], low)
                     _product(inputs, matrix, scores)
-                    # The targets of a row, of all teacher views together.
+                    # The targets of a row, of all teacher views together, negative.
                     targets = buffers('targets', inputs.shape[:2], full)
-                    torch.bmm(pair_weights, probs, out=targets)
+                    torch.bmm(-pair_weights, probs, out=targets)
                     masses = pair_weights.sum(-1, keepdim=True)
                     losses += _gradients(scores, targets, masses, with_grad)
                     if grad_matrix is not None:
@@ -200,10 +200,12 @@ def _gradients(
         strict=True,
     ):
         log_probs = score.to(target.dtype).log_softmax(-1)
-        losses.append(-(target * log_probs).sum())
+        losses.append((target * log_probs).sum())
         if with_grad:
-            torch.addcmul(-target, log_probs.exp_(), mass, out=target)
-            score.copy_(target)
+            if score.dtype == target.dtype:
+                torch.addcmul(target, log_probs.exp_(), mass, out=score)
+            else:
+                score.copy_(target.addcmul_(log_probs.exp_(), mass))
     return losses
 
 

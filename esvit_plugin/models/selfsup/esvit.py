@@ -39,6 +39,9 @@ class EsViT(BaseSelfSupervisor):
         region_weight: Weight of the region loss; the view loss has the rest, so
             that the losses sum to the paper's 0.5 L_V + 0.5 L_R. View-only
             training uses L_V with weight 1. Defaults to 0.5.
+        compile_backbones: Compile the backbones of student and teacher with
+            ``torch.compile``; a dict has its options, e.g. ``dict(dynamic=False)``.
+            Defaults to False.
         data_preprocessor: Config of the normalisation; its type defaults to
             ``MultiCropDataPreprocessor``.
         pretrained: Path of a checkpoint of the whole model. Defaults to None.
@@ -63,6 +66,7 @@ class EsViT(BaseSelfSupervisor):
         region_neck: dict | None = None,
         region_head: dict | None = None,
         region_weight: float = 0.5,
+        compile_backbones: bool | dict = False,
         data_preprocessor: dict | None = None,
         pretrained: str | None = None,
         init_cfg: dict | None = None,
@@ -102,6 +106,10 @@ class EsViT(BaseSelfSupervisor):
             # Stochastic depth is the student's alone (Section 3.2).
             if hasattr(layer, 'drop_prob'):
                 layer.drop_prob = 0.0
+        if compile_backbones:
+            options = compile_backbones if isinstance(compile_backbones, dict) else {}
+            for source in ('student', 'teacher'):
+                self.get_backbone(source).compile(**options)
         self.register_load_state_dict_pre_hook(check_checkpoint)
 
     @property
