@@ -17,10 +17,10 @@ from esvit_plugin import compat
         (
             'MODELS',
             'EsViT EsViTSwin DINOProjection DINOViewHead RegionMatchingHead '
-            'MultiCropDataPreprocessor',
+            'MultiCropDataPreprocessor ViewListDataPreprocessor',
         ),
-        ('TRANSFORMS', 'MultiCrop LoadImage'),
-        ('DATASETS', 'BundledPhotos UnlabeledFolder'),
+        ('TRANSFORMS', 'MultiCrop DeviceMultiCrop LoadImage'),
+        ('DATASETS', 'BundledPhotos Digits UnlabeledFolder'),
         (
             'HOOKS',
             'EMATeacherHook TeacherTempHook FreezeLastLayerHook KNNMonitorHook '

@@ -62,6 +62,14 @@ def test_the_way_of_accelerators_gives_the_same(shift, monkeypatch):
         torch.testing.assert_close(result.double(), other, atol=1e-9, rtol=1e-7)
 
 
+def test_a_size_first_seen_in_inference_mode_can_be_trained():
+    ours = WindowAttention(attention(2))
+    x, size = torch.randn(1, 11 * 13, WIDTH, dtype=torch.float64), (11, 13)
+    with torch.inference_mode():
+        expected = ours(x, size)
+    torch.testing.assert_close(run(ours, x, size)[0].detach(), expected.clone())
+
+
 def test_autocast_costs_only_the_precision_of_its_type():
     ours = WindowAttention(attention(2)).float()
     torch.nn.init.normal_(ours.w_msa.qkv.weight, std=0.2)

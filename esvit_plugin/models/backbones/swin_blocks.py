@@ -103,10 +103,11 @@ class FusedSwinBlock(SwinBlock):
         return self._add(x, self._mlp(self.norm2(x)), self.ffn.dropout_layer)
 
     def _mlp(self, x: Tensor) -> Tensor:
-        first, second, last = self.ffn.layers[0], *self.ffn.layers[1:]
-        if not isinstance(first[1], nn.GELU) or (self.training and first[2].p):
-            return self.ffn.layers(x)
-        return last(gelu_linear(first[0](x), second.weight, second.bias))
+        layers: Any = self.ffn.layers
+        (linear, activation, dropout), second, last = layers
+        if not isinstance(activation, nn.GELU) or (self.training and dropout.p):
+            return layers(x)
+        return last(gelu_linear(linear(x), second.weight, second.bias))
 
     def _add(self, x: Tensor, branch: Tensor, drop: nn.Module) -> Tensor:
         """``x + drop(branch)`` of a ``DropPath``, with the same random numbers."""

@@ -29,11 +29,8 @@ def window_attention(
     Returns:
         Tensor of shape (W, N, heads d).
     """
-    if (
-        qkv.device.type == 'cpu'
-        and not dropout
-        and not torch.is_autocast_enabled('cpu')
-    ):
+    ours = qkv.device.type == 'cpu' and torch.is_grad_enabled() and not dropout
+    if ours and not torch.is_autocast_enabled('cpu'):
         return _WindowAttention.apply(qkv, bias, pad, scale)
     query, key, value = _heads(qkv, pad)
     out = F.scaled_dot_product_attention(

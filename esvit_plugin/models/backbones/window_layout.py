@@ -46,6 +46,7 @@ class WindowLayout:
 
 @torch.compiler.disable  # a break of the graph, once per block
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # or a first call in that mode spoils later training
 def window_layout(
     batch: int, height: int, width: int, side: int, shift: int, device: torch.device
 ) -> WindowLayout:
