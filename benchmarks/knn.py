@@ -1,7 +1,7 @@
 """Weighted k-NN: ours in blocks, all similarities at once, and scikit-learn.
 
 python benchmarks/knn.py
-python benchmarks/knn.py --train 1281167 --test 50000 --channels 768 --only ours --rounds 1
+python benchmarks/knn.py --train 1281167 --test 50000 --only ours --rounds 1
 """
 
 import argparse
