@@ -106,6 +106,25 @@ class RandomViews(Dataset):
         return dict(inputs=views, data_samples=DataSample())
 
 
+def one_epoch(work_dir: Any, data_root: Any) -> dict[str, Any]:
+    """Options that make a classifier's config train and evaluate once, on 2 images."""
+    options: dict[str, Any] = {
+        'work_dir': str(work_dir),
+        'data_root': f'{data_root}/',
+        'train_cfg.max_epochs': 1,
+        'train_cfg.val_interval': 1,
+        # Whole models, and many of them
+        'default_hooks.checkpoint.interval': -1,
+        'default_hooks.checkpoint.save_last': False,
+        'visualizer.vis_backends': [],
+    }
+    for part in ('train', 'val'):
+        options[f'{part}_dataloader.num_workers'] = 0
+        options[f'{part}_dataloader.persistent_workers'] = False
+        options[f'{part}_dataloader.batch_size'] = 2
+    return options
+
+
 def build_runner(work_dir: Any, **overrides: Any) -> Runner:
     """A Runner on made-up data with the optimiser and hooks of the recipe."""
     cfg: dict[str, Any] = dict(

@@ -10,6 +10,7 @@ import made_up_data
 import numpy as np
 import pytest
 import torch
+from helpers import one_epoch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS, TRANSFORMS
@@ -206,24 +207,10 @@ def test_one_iteration_from_the_teacher(name, imagenet, tmp_path, monkeypatch):
     monkeypatch.setattr(Config, 'pretty_text', '')
     path = config_of(name)
     small = small_backbone(load_config(path).model.backbone)
-    options = {f'model.backbone.{key}': value for key, value in small.items()}
-    options.update(
-        {
-            'model.head.in_channels': 192,
-            'model.backbone.init_cfg.checkpoint': str(tmp_path / 'teacher.pth'),
-            'work_dir': str(tmp_path),
-            'data_root': str(imagenet),
-            'train_cfg.max_epochs': 1,
-            'train_cfg.val_interval': 1,
-            'default_hooks.checkpoint.interval': -1,
-            'default_hooks.checkpoint.save_last': False,
-            'visualizer.vis_backends': [],
-        }
-    )
-    for part in ('train', 'val'):
-        options[f'{part}_dataloader.num_workers'] = 0
-        options[f'{part}_dataloader.persistent_workers'] = False
-        options[f'{part}_dataloader.batch_size'] = 2
+    options = one_epoch(tmp_path, imagenet)
+    options |= {f'model.backbone.{key}': value for key, value in small.items()}
+    options['model.head.in_channels'] = 192
+    options['model.backbone.init_cfg.checkpoint'] = str(tmp_path / 'teacher.pth')
     cfg = load_config(path, options)
     drop_late_schedules(cfg)
     teacher = MODELS.build(dict(cfg.model.backbone, init_cfg=None)).state_dict()

@@ -5,6 +5,7 @@ from pathlib import Path
 import made_up_data
 import pytest
 import torch
+from helpers import one_epoch
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
@@ -26,21 +27,8 @@ def test_one_epoch_of_two_images(name, data, tmp_path):
     teacher = MODELS.build(dict(load_config(path).model.backbone, init_cfg=None))
     weights = {f'teacher.backbone.{k}': v for k, v in teacher.state_dict().items()}
     torch.save(dict(state_dict=weights), tmp_path / 'teacher.pth')
-    options = {
-        'work_dir': str(tmp_path),
-        'data_root': f'{data}/',
-        'model.backbone.init_cfg.checkpoint': str(tmp_path / 'teacher.pth'),
-        'train_cfg.max_epochs': 1,
-        'train_cfg.val_interval': 1,
-        # Whole models, and many of them
-        'default_hooks.checkpoint.interval': -1,
-        'default_hooks.checkpoint.save_last': False,
-        'visualizer.vis_backends': [],
-    }
-    for part in ('train', 'val'):
-        options[f'{part}_dataloader.num_workers'] = 0
-        options[f'{part}_dataloader.persistent_workers'] = False
-        options[f'{part}_dataloader.batch_size'] = 2
+    options = one_epoch(tmp_path, data)
+    options['model.backbone.init_cfg.checkpoint'] = str(tmp_path / 'teacher.pth')
     cfg = load_config(path, options)
     # The paper's: 100 epochs, batch 1024, 0.001 x batch / 256, no decay.
     paper = load_config(path)
