@@ -68,11 +68,13 @@ class WindowAttention(ShiftWindowMSA):
         self, group: WindowGroup, qkv: Tensor, bias: Tensor
     ) -> tuple[Tensor | None, Tensor]:
         """Key and value (2, heads, d) of padding, and the bias of all keys."""
-        if not len(group.padding):
-            return None, bias if group.mask is None else bias + group.mask
-        bias = bias[:, group.real]
+        padded = len(group.padding) > 0
+        if padded:
+            bias = bias[:, group.real]
         if group.mask is not None:
             bias = bias + group.mask
+        if not padded:
+            return None, bias
         padding = bias[..., group.padding].logsumexp(-1, keepdim=True)
         # Without biases of the projection, keys and values are zeros.
         pad = qkv.new_zeros(2, *qkv.shape[-2:])
