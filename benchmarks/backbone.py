@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import timm
 import torch
-from measure import add_options, measure, show
+from measure import add_options, as_trained, measure, show
 from mmpretrain.models.backbones import SwinTransformer
 from plain import stock_swin
 from torch import nn
@@ -76,9 +76,12 @@ def timms(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
 
 VARIANTS = {
     'mmpretrain': mmpretrain,
+    'mmpretrain, memory kept': as_trained(mmpretrain),
     'EsViTSwin, blocks of mmpretrain': plain,
     'timm': timms,
-    'ours': ours,
+    'timm, memory kept': as_trained(timms),
+    'ours, memory not kept': ours,
+    'ours': as_trained(ours),
 }
 
 

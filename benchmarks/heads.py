@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from measure import add_options, measure, show
+from measure import add_options, as_trained, measure, show
 from mmpretrain.registry import MODELS
 from plain import PlainRegionHead, PlainViewHead, plain_losses
 from torch import Tensor, nn
@@ -108,8 +108,10 @@ def _step(
 
 VARIANTS = {
     'plain': plain,
-    'ours': ours,
-    'ours, views only': ours_views,
+    'plain, memory kept': as_trained(plain),
+    'ours, memory not kept': ours,
+    'ours': as_trained(ours),
+    'ours, views only': as_trained(ours_views),
     'lightly, views only': lightly_views,
 }
 

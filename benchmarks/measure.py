@@ -4,11 +4,15 @@ import argparse
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
 import torch
+
+from esvit_plugin.engine.launch import keep_freed_memory
 
 # Given the options and a device, builds everything and returns one step.
 Variant = Callable[[argparse.Namespace, torch.device], Callable[[], Any]]
@@ -25,25 +29,49 @@ def add_options(
     )
 
 
-def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[dict]:
-    """Run every variant once per round, in turn, so that noise hits all alike.
+def as_trained(variant: Variant) -> Variant:
+    """A variant with freed memory kept, as ``tools/train.py`` does on a CPU."""
+    return partial(_as_trained, variant)
 
-    A worker builds its variant, takes a step to warm up and measures another one.
+
+def _as_trained(
+    variant: Variant, args: argparse.Namespace, device: torch.device
+) -> Callable[[], Any]:
+    if device.type == 'cpu':
+        keep_freed_memory()
+    return variant(args, device)
+
+
+def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[dict]:
+    """Time steps of all variants in turn, so that noise hits all alike.
+
+    Each variant has a process of its own, which builds it, takes two steps to warm up
+    and then one per round, while the others wait.
 
     Returns:
-        One dict per variant: ``name``, ``time`` in s, ``peak``, the peak memory of
-        the process or device in MiB, and ``extra``, by how much the steps raised it.
+        One dict per variant: ``name``, ``time``, the median of the rounds in s,
+        ``ratio``, the median of the ratios to the first variant's time in the same
+        round, ``peak``, the highest memory of the process or device in MiB, and
+        ``extra``, by how much the steps raised it.
     """
     names = [name for name in args.only or variants if name in variants]
-    found: dict[str, list[dict]] = {name: [] for name in names}
-    for _ in range(args.rounds):
-        for name in names:
-            # Fresh, so that nobody else's memory counts.
-            with get_context('spawn').Pool(1) as pool:
-                found[name].append(pool.apply(_work, (args, variants[name])))
+    spawn = get_context('spawn')
+    with ExitStack() as stack:
+        pools = [stack.enter_context(spawn.Pool(1)) for _ in names]
+        for pool, name in zip(pools, names, strict=True):
+            pool.apply(_build, (args, variants[name]))
+        rounds = [[pool.apply(_step) for pool in pools] for _ in range(args.rounds)]
+        memory = [pool.apply(_memories) for pool in pools]
     return [
-        dict(name=name, **{key: median(r[key] for r in runs) for key in runs[0]})
-        for name, runs in found.items()
+        dict(
+            name=name,
+            time=median(times),
+            ratio=median(t / first[0] for t, first in zip(times, rounds, strict=True)),
+            **high,
+        )
+        for name, times, high in zip(
+            names, zip(*rounds, strict=True), memory, strict=True
+        )
     ]
 
 
@@ -56,25 +84,38 @@ def show(rows: Sequence[Mapping[str, Any]], base: str, title: str = '') -> None:
     )
     for row in rows:
         cells = [f'{row["name"]:34}', f'{row["time"]:8.3f}s']
-        cells.append(f'{row["time"] / first["time"]:7.2f}')
+        cells.append(f'{row["ratio"] / first["ratio"]:7.2f}')
         for key in ('peak', 'extra'):
             cells.append(f'{row[key]:7.0f}MiB{row[key] / max(first[key], 1):7.2f}')
         print(''.join(cells), flush=True)
 
 
-def _work(args: argparse.Namespace, variant: Variant) -> dict[str, float]:
-    device = torch.device(args.device)
+_worker: dict[str, Any] = {}
+
+
+def _build(args: argparse.Namespace, variant: Variant) -> None:
+    """In a worker: build a variant and warm up."""
     torch.manual_seed(0)
-    step = variant(args, device)
-    before = _memory(device)
-    step()
-    _synchronize(device)
+    _worker['device'] = device = torch.device(args.device)
+    _worker['step'] = variant(args, device)
+    _worker['before'] = _memory(device)
+    for _ in range(2):
+        _step()
+
+
+def _step() -> float:
+    """In a worker: the seconds of a step."""
+    _synchronize(_worker['device'])
     start = time.perf_counter()
-    step()
-    _synchronize(device)
-    seconds = time.perf_counter() - start
-    peak = _peak(device)
-    return dict(time=seconds, peak=peak, extra=peak - before)
+    _worker['step']()
+    _synchronize(_worker['device'])
+    return time.perf_counter() - start
+
+
+def _memories() -> dict[str, float]:
+    """In a worker: the peak, and how far it is above what was built, in MiB."""
+    peak = _peak(_worker['device'])
+    return dict(peak=peak, extra=peak - _worker['before'])
 
 
 def _memory(device: torch.device) -> float:

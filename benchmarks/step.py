@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import add_options, measure, show
+from measure import add_options, as_trained, measure, show
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -122,7 +122,13 @@ def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     return step
 
 
-VARIANTS = {'plain': plain, 'ours': ours, 'backbones': backbones}
+VARIANTS = {
+    'plain': plain,
+    'plain, memory kept': as_trained(plain),
+    'ours, memory not kept': ours,
+    'ours': as_trained(ours),
+    'backbones': as_trained(backbones),
+}
 
 
 def main() -> None:

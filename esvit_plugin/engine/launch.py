@@ -1,6 +1,7 @@
 """What the command-line tools share: reading a config, starting processes."""
 
 import argparse
+import ctypes
 import logging
 import os
 from collections.abc import Iterator
@@ -142,11 +143,29 @@ def _dicts(node: Any) -> Iterator[dict]:
         yield from _dicts(child)
 
 
+def keep_freed_memory() -> bool:
+    """Keep what tensors on the CPU leave for the next ones, within this process.
+
+    The C library gives every freed block above 32 MiB back to the system, which
+    clears page after page when a step asks for the same again: a tenth of a step on
+    a CPU, and more where logits are held (benchmarks/step.py). Memory then stays at
+    its peak until the process ends; data loader workers take the setting over.
+
+    Returns:
+        Whether the setting was taken. Only glibc, so only Linux, has it.
+    """
+    set_option = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if set_option is None:
+        return False
+    # malloc.h: M_MMAP_MAX: no blocks of their own; M_TRIM_THRESHOLD: no trimming.
+    return all(set_option(number, value) for number, value in ((-4, 0), (-1, -1)))
+
+
 def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
     """Make the Runner of a config work with a launcher, also without a GPU.
 
     mmengine starts processes with CUDA calls, and wraps the model for a CUDA
-    device, even for the gloo backend.
+    device, even for the gloo backend. On a CPU, freed memory is kept.
 
     Args:
         cfg: The config; ``launcher`` is set, and with several processes on a CPU
@@ -154,7 +173,10 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
     """
     cfg.launcher = launcher
-    if launcher == 'pytorch' and get_device() == 'cpu':
+    if get_device() != 'cpu':
+        return
+    keep_freed_memory()
+    if launcher == 'pytorch':
         if not dist.is_initialized():
             dist.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(

@@ -83,6 +83,7 @@ def test_loss_and_gradients_equal_the_plain_formula(
 ):
     monkeypatch.setattr(blockwise, 'BLOCK_ELEMENTS', block)
     monkeypatch.setattr(blockwise, 'SLICE_ELEMENTS', rows)
+    monkeypatch.setattr(blockwise, 'SLICE_PROTOTYPES', 3)
     head = head_type(out_channels=K, student_temp=0.3, teacher_temp=0.2)
     head.center.normal_()
     center = head.center[0].clone()
@@ -129,8 +130,8 @@ def test_gradcheck():
     def double(*shape):
         return torch.randn(*shape, dtype=torch.float64)
 
-    weights = double(3, 4, 2).abs()
-    others = double(3, 2, D), double(K, D), double(1, K), weights, 0.3, 0.2
+    targets, weights = torch.randint(5, (3, 4, 2)), double(3, 4, 2).abs()
+    others = double(3, 5, D), double(K, D), double(1, K), targets, weights, 0.3, 0.2
     student, prototypes = (x.requires_grad_() for x in (double(3, 4, D), double(K, D)))
     assert torch.autograd.gradcheck(
         lambda *inputs: blockwise.blockwise_cross_entropy(*inputs, *others)[0],

@@ -56,22 +56,27 @@ class SelfDistillationHead(BaseModule):
         self,
         student: Tensor,
         teacher: Tensor,
+        targets: Tensor,
         weights: Tensor,
         prototypes: Tensor,
         teacher_prototypes: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+        with_entropy: bool = False,
+    ) -> tuple[Tensor, ...]:
         """Score student rows with teacher rows, then move the centre in training.
 
         Args:
             student: Bottleneck features (B, R, D).
             teacher: Bottleneck features (B, T, D).
-            weights: Weight of each pair's cross-entropy, shape (B, R, T).
+            targets: The teacher rows that each student row is compared with, shape
+                (B, R, N).
+            weights: Weights of their cross-entropies, shape (B, R, N).
             prototypes: The student's, shape (K, D).
             teacher_prototypes: The teacher's, shape (K, D).
+            with_entropy: Whether to return the entropy, too. Defaults to False.
 
         Returns:
-            The weighted sum, and the mean entropy in nats of the teacher's centred
-            and sharpened probabilities.
+            The weighted sum, and if wanted the mean entropy in nats of the teacher's
+            centred and sharpened probabilities.
         """
         losses = blockwise_cross_entropy(
             student,
@@ -79,9 +84,11 @@ class SelfDistillationHead(BaseModule):
             teacher,
             teacher_prototypes,
             self.center,
+            targets,
             weights,
             self.student_temp,
             self.teacher_temp,
+            with_entropy,
         )
         if self.training:
             self.update_center(teacher.flatten(0, 1), teacher_prototypes)

@@ -57,13 +57,16 @@ class DINOViewHead(SelfDistillationHead):
             teacher's probabilities in nats, between 0 (one prototype) and ln K
             (uniform).
         """
-        rows, targets = torch.stack(list(student), 1), torch.stack(list(teacher), 1)
+        rows = torch.stack(list(student), 1)
         weights = pair_weights(len(student), len(teacher), self.center) / len(rows)
+        everyone = torch.arange(len(teacher), device=rows.device)
         loss, entropy = self.cross_entropy(
             rows,
-            targets,
+            torch.stack(list(teacher), 1),
+            everyone.expand(*rows.shape[:2], -1),
             weights.expand(len(rows), -1, -1),
             prototypes,
             teacher_prototypes,
+            with_entropy=True,
         )
         return dict(loss_view=loss, teacher_entropy=entropy)

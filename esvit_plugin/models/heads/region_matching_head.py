@@ -65,35 +65,35 @@ class RegionMatchingHead(SelfDistillationHead):
         Returns:
             ``loss_region``.
         """
-        loss, _ = self.cross_entropy(
-            torch.cat(list(student), 1),
-            torch.cat(list(teacher), 1),
-            self._weights(student_feats, teacher_feats),
+        regions, targets = torch.cat(list(student), 1), torch.cat(list(teacher), 1)
+        (loss,) = self.cross_entropy(
+            regions,
+            targets,
+            self._matches(student_feats, teacher_feats),
+            self._weights(student, len(teacher)).expand(len(regions), -1, -1),
             prototypes,
             teacher_prototypes,
         )
         return dict(loss_region=loss)
 
-    @torch.no_grad()
-    def _weights(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-        """Weight of each (student region, teacher region), 0 where not matched."""
-        counts = [view.shape[1] for view in student]
-        pairs = pair_weights(len(student), len(teacher), self.center)
-        shares = torch.cat(
+    def _matches(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """The region of each teacher view, among all, for each student region."""
+        regions = torch.cat(list(student), 1)
+        matches, first = [], 0
+        for view in teacher:
+            matches.append(first + match_regions(regions, view))
+            first += view.shape[1]
+        return torch.stack(matches, -1)
+
+    def _weights(self, student: Sequence[Tensor], num_teacher: int) -> Tensor:
+        """Weights (regions, teacher views) of the cross-entropies of an image."""
+        pairs = pair_weights(len(student), num_teacher, self.center)
+        return torch.cat(
             [
-                (pair / (count * len(view))).expand(count, -1)
-                for pair, count, view in zip(pairs, counts, student, strict=True)
+                (pair / view[..., 0].numel()).expand(view.shape[1], -1)
+                for pair, view in zip(pairs, student, strict=True)
             ]
         )
-        regions = torch.cat(list(student), 1)
-        weights = []
-        for feats, share in zip(teacher, shares.T, strict=True):
-            match = match_regions(regions, feats).unsqueeze(-1)
-            weight = shares.new_zeros(*regions.shape[:2], feats.shape[1])
-            weights.append(
-                weight.scatter_(2, match, share[:, None].expand(match.shape))
-            )
-        return torch.cat(weights, -1)
 
 
 @torch.no_grad()
