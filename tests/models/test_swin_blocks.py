@@ -5,7 +5,7 @@ import torch
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 
-from esvit_plugin.models.backbones.gelu_linear import gelu_linear
+from esvit_plugin.models.backbones.residual import gelu_linear
 from esvit_plugin.models.backbones.swin_blocks import (
     FusedPatchMerging,
     FusedSwinBlock,

@@ -14,6 +14,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from .multi_stage import MultiStageBackbone, drop_path_rates, run_block
+from .residual import add_branch, feed_forward
 
 
 class ConvWindowAttention(BaseModule):
@@ -108,8 +109,9 @@ class CvTBlock(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return self.ffn(self.norm2(x), identity=x)
+        x = add_branch(x, self.attn(self.norm1(x)), self.drop_path)
+        out = feed_forward(self.ffn, self.norm2(x))
+        return add_branch(x, out, self.ffn.dropout_layer)
 
 
 class CvTStage(BaseModule):

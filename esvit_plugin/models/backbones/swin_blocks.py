@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
-from torch import Tensor, nn
+from torch import Tensor
 
-from .gelu_linear import gelu_linear
 from .multi_stage import run_block
+from .residual import add_branch, feed_forward
 from .window_attention import reorder, window_attention
 from .window_layout import WindowGroup, window_layout
 
@@ -84,7 +84,7 @@ class WindowAttention(ShiftWindowMSA):
 
 
 class FusedSwinBlock(SwinBlock):
-    """mmpretrain's ``SwinBlock`` that adds and drops its branches in one step.
+    """mmpretrain's ``SwinBlock`` that computes and keeps less.
 
     Args:
         block: The module whose parameters and settings to take over.
@@ -101,24 +101,9 @@ class FusedSwinBlock(SwinBlock):
         return run_block(self._forward, self.with_cp, x, hw_shape)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        x = self._add(x, self.attn(self.norm1(x), hw_shape), self.attn.drop)
-        return self._add(x, self._mlp(self.norm2(x)), self.ffn.dropout_layer)
-
-    def _mlp(self, x: Tensor) -> Tensor:
-        layers: Any = self.ffn.layers
-        (linear, activation, dropout), second, last = layers
-        if not isinstance(activation, nn.GELU) or (self.training and dropout.p):
-            return layers(x)
-        return last(gelu_linear(linear(x), second.weight, second.bias))
-
-    def _add(self, x: Tensor, branch: Tensor, drop: nn.Module) -> Tensor:
-        """``x + drop(branch)`` of a ``DropPath``, with the same random numbers."""
-        rate = getattr(drop, 'drop_prob', 0.0)
-        if not self.training or not rate:
-            return x + branch
-        keep = 1 - rate
-        draw = torch.rand(len(x), 1, 1, dtype=branch.dtype, device=x.device)
-        return torch.addcmul(x, branch, (keep + draw).floor_() / keep)
+        x = add_branch(x, self.attn(self.norm1(x), hw_shape), self.attn.drop)
+        out = feed_forward(self.ffn, self.norm2(x))
+        return add_branch(x, out, self.ffn.dropout_layer)
 
 
 class FusedPatchMerging(PatchMerging):

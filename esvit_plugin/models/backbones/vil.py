@@ -14,6 +14,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from .multi_stage import MultiStageBackbone, drop_path_rates, run_block
+from .residual import add_branch, feed_forward
 from .vil_attention import ViLChunkAttention, ViLFullAttention
 
 
@@ -51,8 +52,9 @@ class ViLBlock(BaseModule):
 
     def forward(self, x: Tensor, *where: int | None) -> Tensor:
         """Map tokens to tokens; ``where`` are further arguments of the attention."""
-        x = x + self.drop_path(self.attn(self.norm1(x), *where))
-        return self.ffn(self.norm2(x), identity=x)
+        x = add_branch(x, self.attn(self.norm1(x), *where), self.drop_path)
+        out = feed_forward(self.ffn, self.norm2(x))
+        return add_branch(x, out, self.ffn.dropout_layer)
 
 
 class ViLStage(BaseModule):

@@ -1,11 +1,43 @@
-"""GELU and the linear layer after it, without keeping what is between them."""
+"""The branches of a block: adding them, and a leaner feed-forward network."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from mmcv.cnn.bricks.transformer import FFN
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+
+def add_branch(x: Tensor, branch: Tensor, drop: nn.Module) -> Tensor:
+    """``x + drop(branch)`` in one step, with the same random numbers.
+
+    Args:
+        x: Tensor of shape (B, ...).
+        branch: Tensor of the same shape.
+        drop: mmcv's ``DropPath``, or what has no ``drop_prob`` and drops nothing.
+    """
+    rate = getattr(drop, 'drop_prob', 0.0)
+    if not drop.training or not rate:
+        return x + branch
+    keep = 1 - rate
+    shape = len(x), *[1] * (x.dim() - 1)
+    draw = torch.rand(shape, dtype=branch.dtype, device=x.device)
+    return torch.addcmul(x, branch, draw.add_(keep).floor_() / keep)
+
+
+def feed_forward(ffn: FFN, x: Tensor) -> Tensor:
+    """The layers of mmcv's FFN, without stochastic depth and shortcut.
+
+    Args:
+        ffn: Two linear layers with an activation between them.
+        x: Tensor of shape (..., C).
+    """
+    layers: Any = ffn.layers
+    (linear, activation, dropout), second, last = layers
+    if not isinstance(activation, nn.GELU) or (ffn.training and dropout.p):
+        return layers(x)
+    return last(gelu_linear(linear(x), second.weight, second.bias))
 
 
 def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
