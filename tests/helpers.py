@@ -153,6 +153,7 @@ def build_runner(work_dir: Any, **overrides: Any) -> Runner:
             dict(type='TrainingMonitorHook'),
         ],
         default_hooks=dict(
+            runtime_info=dict(type='LazyRuntimeInfoHook'),
             logger=dict(type='LoggerHook', interval=1),
             checkpoint=dict(type='CheckpointHook', interval=1),
         ),

@@ -2,6 +2,7 @@ default_scope = 'mmpretrain'
 custom_imports = dict(imports=['esvit_plugin'])
 
 default_hooks = dict(
+    runtime_info=dict(type='LazyRuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),

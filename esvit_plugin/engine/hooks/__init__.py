@@ -1,6 +1,7 @@
 from .ema_teacher_hook import EMATeacherHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
 from .knn_monitor_hook import KNNMonitorHook
+from .lazy_runtime_info_hook import LazyRuntimeInfoHook
 from .random_neighbor_hook import RandomNeighborHook
 from .random_state_hook import RandomStateHook
 from .region_task_hook import RegionTaskHook
@@ -13,6 +14,7 @@ __all__ = [
     'EsViTVisualizationHook',
     'FreezeLastLayerHook',
     'KNNMonitorHook',
+    'LazyRuntimeInfoHook',
     'RandomNeighborHook',
     'RandomStateHook',
     'RegionTaskHook',

@@ -6,10 +6,13 @@ import torch
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
+from torch import Tensor
 
 
 class _PerParamClip:
     """Replaces the clipping of mmengine's optimiser wrappers."""
+
+    grad_norm: Tensor | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         clip_grad = kwargs.get('clip_grad')
@@ -31,9 +34,8 @@ class _PerParamClip:
         norms = torch.stack(torch._foreach_norm(grads))
         factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(grads, list(factors.unbind()))
-        self.message_hub.update_scalar(  # type: ignore[attr-defined]
-            'train/grad_norm', torch.linalg.vector_norm(norms)
-        )
+        # mmengine would read it back here, between the backward pass and the step.
+        self.grad_norm = torch.linalg.vector_norm(norms)
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -41,8 +43,8 @@ class PerParamClipOptimWrapper(_PerParamClip, OptimWrapper):
     """mmengine's ``OptimWrapper`` that clips every parameter by its own norm.
 
     DINO and EsViT scale each parameter's gradient down to ``max_norm`` by itself,
-    not all of them together. The log shows ``grad_norm``, the norm of all
-    gradients before clipping.
+    not all of them together. With ``LazyRuntimeInfoHook`` the log shows
+    ``grad_norm``, the norm of all gradients before clipping; it stays on the device.
 
     Args:
         clip_grad: ``dict(max_norm=3.0)`` in the paper's recipe, or None.

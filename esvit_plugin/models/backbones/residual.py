@@ -71,7 +71,10 @@ class _GELULinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         rows = grad.flatten(0, -2)
-        grad_weight = rows.T @ F.gelu(x).flatten(0, -2).to(grad.dtype)
-        grad_x = torch.ops.aten.gelu_backward(grad @ weight.to(grad.dtype), x)
+        # One buffer of this size for the activation, its gradient and that of x.
+        buffer = F.gelu(x).to(grad.dtype)
+        grad_weight = rows.T @ buffer.flatten(0, -2)
+        torch.mm(rows, weight.to(grad.dtype), out=buffer.flatten(0, -2))
+        torch.ops.aten.gelu_backward(buffer, x, grad_input=buffer)
         grad_bias = rows.sum(0).to(weight.dtype) if ctx.has_bias else None
-        return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias
+        return buffer.to(x.dtype), grad_weight.to(weight.dtype), grad_bias
