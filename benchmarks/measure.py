@@ -4,6 +4,8 @@ import argparse
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
@@ -57,11 +59,22 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
     names = [name for name in args.only or variants if name in variants]
     spawn = get_context('spawn')
     with ExitStack() as stack:
-        pools = [stack.enter_context(spawn.Pool(1)) for _ in names]
-        for pool, name in zip(pools, names, strict=True):
-            pool.apply(_build, (args, variants[name]))
-        rounds = [[pool.apply(_step) for pool in pools] for _ in range(args.rounds)]
-        memory = [pool.apply(_memories) for pool in pools]
+        workers = [
+            stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn)) for _ in names
+        ]
+        try:
+            for worker, name in zip(workers, names, strict=True):
+                worker.submit(_build, args, variants[name]).result()
+            rounds = [
+                [worker.submit(_step).result() for worker in workers]
+                for _ in range(args.rounds)
+            ]
+            memory = [worker.submit(_memories).result() for worker in workers]
+        except BrokenProcessPool:
+            raise SystemExit(
+                'A process was killed, probably for lack of memory: all variants hold '
+                f'theirs at once. Choose fewer of {names} with --only.'
+            ) from None
     return [
         dict(
             name=name,
