@@ -117,7 +117,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
                     logits = part - offset
                     torch.softmax(logits, -1, out=part)
                     if with_entropy:
-                        entropies.append(_surprise(logits, part, -part))
+                        entropies.append(_cross_entropy(logits, part, -part))
                 # The probabilities of all images of the block are one table.
                 first = torch.arange(len(probs), device=probs.device) * probs.shape[1]
                 for row in _parts(student.shape[1], rows):
@@ -231,7 +231,7 @@ def _gradients(
         mixed = F.embedding_bag(target, table, mode='sum', per_sample_weights=-weight)
         mass = weight.sum(-1, keepdim=True)
         q = logits.softmax(-1)
-        losses.append(_surprise(logits, q, mixed, mass))
+        losses.append(_cross_entropy(logits, q, mixed, mass))
         if not with_grad:
             continue
         if score.dtype == table.dtype:
@@ -241,7 +241,9 @@ def _gradients(
     return losses
 
 
-def _surprise(logits: Tensor, probs: Tensor, mixed: Tensor, mass: Any = 1.0) -> Tensor:
+def _cross_entropy(
+    logits: Tensor, probs: Tensor, mixed: Tensor, mass: Any = 1.0
+) -> Tensor:
     """``(mixed * log probs).sum()`` with ``probs = softmax(logits)``, without the log.
 
     Args:
