@@ -7,7 +7,8 @@
 
 ``plain`` holds the logits of all views and regions and takes the losses pair by pair
 (benchmarks/plain.py). ``lightly, views only`` is lightly's DINO head and loss on views,
-if lightly is installed, beside ``ours, views only``.
+if lightly is installed, beside ``ours, views only``. On a CPU, freed memory is kept
+where the name says so and in ``ours``, as ``tools/train.py`` does.
 """
 
 import argparse

@@ -1,12 +1,14 @@
 """One training step of Swin-T: the paper's 2 x 224 + 8 x 96 px views, both losses.
 
-    python benchmarks/step.py
+    python benchmarks/step.py                               # holds 33 GiB
+    python benchmarks/step.py --only plain ours backbones   # 18 GiB
     python benchmarks/step.py --batch-size 64 --amp bfloat16 --device cuda
     python benchmarks/step.py --only ours --prototypes 262144 --rounds 1
 
 ``plain`` is the same step with stock Swin blocks of mmpretrain, losses from all logits
 (benchmarks/plain.py), and parameter by parameter clipping and teacher. ``backbones`` is
-ours without heads and losses: what the rest adds is the difference.
+ours without heads and losses: what the rest adds is the difference. On a CPU, freed
+memory is kept where the name says so and in ``ours`` and ``backbones``.
 """
 
 import argparse
