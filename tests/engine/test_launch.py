@@ -16,8 +16,8 @@ def new_pages():
 
 if 'keep' in sys.argv:
     assert keep_freed_memory()
-new_pages()
-print(new_pages())
+# The first ones may meet holes that are a little too small.
+print(min(new_pages() for _ in range(20)))
 """
 
 
