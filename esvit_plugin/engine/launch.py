@@ -4,6 +4,7 @@ import argparse
 import ctypes
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,14 +148,15 @@ def keep_freed_memory() -> bool:
     """Keep what tensors on the CPU leave for the next ones, within this process.
 
     The C library gives every freed block above 32 MiB back to the system, which
-    clears page after page when a step asks for the same again: a tenth of a step on
-    a CPU, and more where logits are held (benchmarks/step.py). Memory then stays at
-    its peak until the process ends; data loader workers take the setting over.
+    clears page after page when a step asks for the same again: a sixth of the time of
+    Swin-T at 224 px (benchmarks/backbone.py). Kept memory stays with the process until
+    it ends; data loader workers take the setting over.
 
     Returns:
         Whether the setting was taken. Only glibc, so only Linux, has it.
     """
-    set_option = getattr(ctypes.CDLL(None), 'mallopt', None)
+    library = ctypes.CDLL(None) if sys.platform == 'linux' else None
+    set_option = getattr(library, 'mallopt', None)
     if set_option is None:
         return False
     # malloc.h: M_MMAP_MAX: no blocks of their own; M_TRIM_THRESHOLD: no trimming.

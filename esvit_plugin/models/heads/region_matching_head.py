@@ -76,6 +76,7 @@ class RegionMatchingHead(SelfDistillationHead):
         )
         return dict(loss_region=loss)
 
+    @torch.no_grad()
     def _matches(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """The region of each teacher view, among all, for each student region."""
         regions = torch.cat(list(student), 1)
