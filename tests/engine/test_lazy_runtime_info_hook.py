@@ -1,7 +1,13 @@
+from types import SimpleNamespace
+
+import pytest
 import torch
 from helpers import RandomViews, build_runner
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from esvit_plugin.engine import LazyRuntimeInfoHook
 
 NUM_ITERS = 5  # of an epoch
 
@@ -81,3 +87,15 @@ def test_the_log_is_mmengines_without_reads_between(tmp_path):
     for first in (0, NUM_ITERS):  # epochs begin with reads of their own
         epoch = reads[first : first + NUM_ITERS]
         assert len(set(epoch)) == 1, epoch
+
+
+def test_values_of_several_elements_are_refused():
+    hook = LazyRuntimeInfoHook()
+    hub = MessageHub('test_lazy')
+    hook._waiting = [dict(loss=torch.ones(1), number=2), dict(loss=torch.tensor(3.0))]
+    hook._fetch(SimpleNamespace(message_hub=hub))
+    assert hub.get_scalar('train/loss').data[0].tolist() == [1, 3]
+    assert hub.get_scalar('train/number').current() == 2
+    hook._waiting = [dict(loss=torch.ones(2), other=torch.ones(1))]
+    with pytest.raises(RuntimeError, match='invalid for input of size 2'):
+        hook._fetch(SimpleNamespace(message_hub=hub))

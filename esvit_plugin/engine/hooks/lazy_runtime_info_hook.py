@@ -57,12 +57,16 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
 
     def _fetch(self, runner: Runner) -> None:
         tensors = [
-            value.detach().float().flatten()
+            value.detach().float().reshape(())  # refuses several values, as mmengine
             for scalars in self._waiting
             for value in scalars.values()
             if isinstance(value, torch.Tensor)
         ]
-        fetched = iter(torch.cat(tensors).tolist() if tensors else ())
+        values: list[float] = []
+        if tensors:  # some may be on the CPU already
+            device = tensors[0].device
+            values = torch.stack([value.to(device) for value in tensors]).tolist()
+        fetched = iter(values)
         for scalars in self._waiting:
             for name, value in scalars.items():
                 if isinstance(value, torch.Tensor):
