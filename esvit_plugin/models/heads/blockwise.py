@@ -17,6 +17,9 @@ BLOCK_ELEMENTS = 2**24
 # many prototypes, which its caches hold.
 SLICE_ELEMENTS = 2**19
 SLICE_PROTOTYPES = 512
+# Elements between its rows of logits there: at strides of a power of two, all rows
+# compete for the same few places of the caches.
+ROW_GAP = 80
 
 
 def blockwise_cross_entropy(
@@ -107,40 +110,41 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         grad_student = torch.zeros_like(student, dtype=full)
         grad_matrix = None
         losses, entropies = [], []
-        buffers = _Buffers(student, len(prototypes))
+        num_targets = teacher.shape[1]
+        scores = _rows(student_in, images * rows, len(matrix))
+        probs = offset.new_empty(images * num_targets, len(matrix))
         # Types are explicit here: products into buffers know no autocast.
         with torch.autocast(student.device.type, enabled=False):
             for image in _parts(len(student), images):
-                probs = buffers('probs', teacher_in[image], full)
-                _product(teacher_in[image], teacher_matrix, probs)
-                for part in _slices(probs):
-                    logits = part - offset
-                    torch.softmax(logits, -1, out=part)
-                    if with_entropy:
-                        entropies.append(_cross_entropy(logits, part, -part))
                 # The probabilities of all images of the block are one table.
-                first = torch.arange(len(probs), device=probs.device) * probs.shape[1]
+                inputs = teacher_in[image].flatten(0, 1)
+                table = probs[: len(inputs)]
+                for part in _parts(len(inputs), len(scores)):
+                    block = _product(inputs[part], teacher_matrix, scores)
+                    entropies += _probabilities(
+                        block, offset, table[part], with_entropy
+                    )
+                first = torch.arange(0, len(table), num_targets, device=table.device)
                 for row in _parts(student.shape[1], rows):
-                    inputs = student_in[image, row]
-                    scores = buffers('scores', inputs, low)
-                    _product(inputs, matrix, scores)
+                    inputs = student_in[image, row].flatten(0, 1)
+                    block = _product(inputs, matrix, scores)
                     losses += _gradients(
-                        scores,
-                        probs,
-                        targets[image, row] + first[:, None, None],
-                        weights[image, row],
+                        block,
+                        table,
+                        (targets[image, row] + first[:, None, None]).flatten(0, 1),
+                        weights[image, row].flatten(0, 1),
                         with_grad,
                     )
                     if not with_grad:
                         continue
-                    grad_student[image, row] = scores @ matrix
-                    scores, inputs = scores.flatten(0, 1), inputs.flatten(0, 1)
+                    place = grad_student[image, row]
+                    place.copy_((block @ matrix).view(place.shape))
                     if grad_matrix is None:
-                        grad_matrix = (scores.T @ inputs).to(full)
+                        grad_matrix = (block.T @ inputs).to(full)
                     elif low == full:
-                        grad_matrix.addmm_(scores.T, inputs)
+                        grad_matrix.addmm_(block.T, inputs)
                     else:
-                        grad_matrix += scores.T @ inputs
+                        grad_matrix += block.T @ inputs
             loss = torch.stack(losses).sum()
             grad_student /= student_temp
             if low == torch.float16:
@@ -161,22 +165,6 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         grad_student, grad_matrix = ctx.saved_tensors
         return grad * grad_student, grad * grad_matrix, *[None] * 8
-
-
-class _Buffers:
-    """Blocks of logits, (images, rows, K), whose memory is allocated once."""
-
-    def __init__(self, like: Tensor, width: int) -> None:
-        self.like, self.width = like, width
-        self.memory: dict[str, Tensor] = {}
-
-    def __call__(self, name: str, inputs: Tensor, dtype: torch.dtype) -> Tensor:
-        """The block of the logits of inputs (images, rows, D)."""
-        shape = inputs.shape[:2]
-        number = shape.numel() * self.width
-        if name not in self.memory:  # no later block is larger than the first
-            self.memory[name] = self.like.new_empty(number, dtype=dtype)
-        return self.memory[name][:number].view(*shape, self.width)
 
 
 def _types(x: Tensor) -> tuple[torch.dtype, torch.dtype]:
@@ -202,31 +190,45 @@ def _parts(length: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, length))
 
 
-def _product(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
-    """``rows @ matrix.T`` into a buffer, maybe of another type."""
-    rows, out = rows.flatten(0, 1), out.flatten(0, 1)
-    if out.dtype != rows.dtype:
-        out.copy_(rows @ matrix.T)
-        return
+def _rows(like: Tensor, number: int, width: int) -> Tensor:
+    """A buffer of rows."""
+    gap = ROW_GAP if like.device.type == 'cpu' else 0
+    return like.new_empty(number, width + gap)[:, :width]
+
+
+def _product(rows: Tensor, matrix: Tensor, buffer: Tensor) -> Tensor:
+    """``rows @ matrix.T`` in the first rows of a buffer."""
+    out = buffer[: len(rows)]
     size = SLICE_PROTOTYPES if rows.device.type == 'cpu' else len(matrix)
     for part in _parts(len(matrix), size):
         torch.mm(rows, matrix[part].T, out=out[:, part])
+    return out
+
+
+def _probabilities(
+    scores: Tensor, offset: Tensor, out: Tensor, with_entropy: bool
+) -> list[Tensor]:
+    """Write the teacher's probabilities and return their entropies, if wanted."""
+    entropies = []
+    for score, probs in zip(_slices(scores), _slices(out), strict=True):
+        logits = score - offset
+        torch.softmax(logits, -1, out=probs)
+        if with_entropy:
+            entropies.append(_cross_entropy(logits, probs, -probs))
+    return entropies
 
 
 def _gradients(
-    scores: Tensor, probs: Tensor, targets: Tensor, weights: Tensor, with_grad: bool
+    scores: Tensor, table: Tensor, targets: Tensor, weights: Tensor, with_grad: bool
 ) -> list[Tensor]:
     """Return the losses and turn scores into the loss's gradients by them."""
-    table, losses = probs.flatten(0, 1), []
+    losses = []
     slices = _slices(scores)
     sizes = [len(part) for part in slices]
     for score, target, weight in zip(
-        slices,
-        targets.flatten(0, 1).split(sizes),
-        weights.flatten(0, 1).split(sizes),
-        strict=True,
+        slices, targets.split(sizes), weights.split(sizes), strict=True
     ):
-        logits = score.to(table.dtype)
+        logits = score.to(table.dtype).contiguous()
         # The targets of a row, of all teacher views together, negative.
         mixed = F.embedding_bag(target, table, mode='sum', per_sample_weights=-weight)
         mass = weight.sum(-1, keepdim=True)
@@ -256,9 +258,8 @@ def _cross_entropy(
     return (mass * normalizer).sum() + torch.dot(mixed.flatten(), logits.flatten())
 
 
-def _slices(block: Tensor) -> tuple[Tensor, ...]:
+def _slices(rows: Tensor) -> tuple[Tensor, ...]:
     """Groups of rows (N, K) that fit a CPU's cache."""
-    rows = block.flatten(0, 1)
     if rows.device.type != 'cpu':
         return (rows,)
     return rows.split(max(1, SLICE_ELEMENTS // rows.shape[-1]))
