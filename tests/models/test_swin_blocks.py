@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from mmcv.cnn.bricks.transformer import FFN
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 
-from esvit_plugin.models.backbones.residual import gelu_linear
+from esvit_plugin.models.backbones.residual import activation_linear, feed_forward
 from esvit_plugin.models.backbones.swin_blocks import (
     FusedPatchMerging,
     FusedSwinBlock,
@@ -120,14 +121,16 @@ def test_merging_equals_mmpretrains(size):
         torch.testing.assert_close(result, other)
 
 
+@pytest.mark.parametrize('name', ['gelu', 'silu'])
 @pytest.mark.parametrize('bias', [True, False])
-def test_gelu_linear(bias):
+def test_activation_linear(bias, name):
     linear = torch.nn.Linear(6, 3, bias=bias).double()
-    plain = torch.nn.Sequential(torch.nn.GELU(), linear)
+    activation = dict(gelu=torch.nn.GELU, silu=torch.nn.SiLU)[name]()
+    plain = torch.nn.Sequential(activation, linear)
     x = torch.randn(2, 5, 6, dtype=torch.float64)
     ours = torch.nn.Module()
     ours.linear = linear
-    ours.forward = lambda x: gelu_linear(x, linear.weight, linear.bias)
+    ours.forward = lambda x: activation_linear(x, linear.weight, linear.bias, name)
     for result, other in zip(run(ours, x), run(plain, x), strict=True):
         torch.testing.assert_close(result, other)
     narrow = x.float()
@@ -135,3 +138,14 @@ def test_gelu_linear(bias):
         result = run(ours.float(), narrow)
     for mine, other in zip(result, run(plain.float(), narrow), strict=True):
         torch.testing.assert_close(mine.float(), other, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize('activation', ['GELU', 'mmpretrain.QuickGELU', 'ReLU'])
+def test_feed_forward_equals_mmcvs_layers(activation):
+    ffn = FFN(6, 8, act_cfg=dict(type=activation)).double()
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    ours = torch.nn.Module()
+    ours.layers = ffn.layers
+    ours.forward = lambda x: feed_forward(ffn, x)
+    for result, other in zip(run(ours, x), run(ffn.layers, x), strict=True):
+        torch.testing.assert_close(result, other)

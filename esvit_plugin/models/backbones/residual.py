@@ -1,10 +1,12 @@
 """The branches of a block: adding them, and a leaner feed-forward network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
+from mmpretrain.models.utils import QuickGELU
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -34,14 +36,23 @@ def feed_forward(ffn: FFN, x: Tensor) -> Tensor:
         x: Tensor of shape (..., C).
     """
     layers: Any = ffn.layers
-    (linear, activation, dropout), second, last = layers
-    if not isinstance(activation, nn.GELU) or (ffn.training and dropout.p):
+    (first, activation, dropout), second, last = layers
+    if ffn.training and dropout.p:
         return layers(x)
-    return last(gelu_linear(linear(x), second.weight, second.bias))
+    if isinstance(activation, nn.GELU):
+        return last(activation_linear(first(x), second.weight, second.bias, 'gelu'))
+    if isinstance(activation, QuickGELU):
+        # QuickGELU(z) = z sigmoid(1.702 z) = SiLU(1.702 z) / 1.702.
+        hidden = F.linear(x, 1.702 * first.weight, 1.702 * first.bias)
+        weight = second.weight / 1.702
+        return last(activation_linear(hidden, weight, second.bias, 'silu'))
+    return layers(x)
 
 
-def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``linear(gelu(x))`` that keeps ``x`` alone for the backward pass.
+def activation_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str
+) -> Tensor:
+    """``linear(activation(x))`` that keeps ``x`` alone for the backward pass.
 
     The activation, as large as ``x``, is computed again there: of a block's memory,
     a quarter for one cheap operation.
@@ -50,31 +61,42 @@ def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x: Tensor of shape (..., C).
         weight: Shape (C', C).
         bias: Shape (C',), or None.
+        activation: 'gelu' or 'silu'.
 
     Returns:
         Tensor of shape (..., C').
     """
     if not torch.is_grad_enabled():  # counters of operations see into it
-        return F.linear(F.gelu(x), weight, bias)
-    return _GELULinear.apply(x, weight, bias)
+        return F.linear(_ACTIVATIONS[activation][0](x), weight, bias)
+    return _ActivationLinear.apply(x, weight, bias, activation)
 
 
-class _GELULinear(torch.autograd.Function):
+_ACTIVATIONS: dict[str, tuple[Callable, Any]] = {
+    'gelu': (F.gelu, torch.ops.aten.gelu_backward),
+    'silu': (F.silu, torch.ops.aten.silu_backward),
+}
+
+
+class _ActivationLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
-        return F.linear(F.gelu(x), weight, bias)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.activation = activation
+        return F.linear(_ACTIVATIONS[activation][0](x), weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        activate, differentiate = _ACTIVATIONS[ctx.activation]
         rows = grad.flatten(0, -2)
         # One buffer of this size for the activation, its gradient and that of x.
-        buffer = F.gelu(x).to(grad.dtype)
+        buffer = activate(x).to(grad.dtype)
         grad_weight = rows.T @ buffer.flatten(0, -2)
         torch.mm(rows, weight.to(grad.dtype), out=buffer.flatten(0, -2))
-        torch.ops.aten.gelu_backward(buffer, x, grad_input=buffer)
-        grad_bias = rows.sum(0).to(weight.dtype) if ctx.has_bias else None
-        return buffer.to(x.dtype), grad_weight.to(weight.dtype), grad_bias
+        differentiate(buffer, x, grad_input=buffer)
+        grad_bias = None if ctx.bias_dtype is None else rows.sum(0).to(ctx.bias_dtype)
+        return buffer.to(x.dtype), grad_weight.to(weight.dtype), grad_bias, None

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..utils import resize_bias_table
+from .biased_attention import biased_attention
 
 
 class _RelativeAttention(BaseModule):
@@ -73,6 +74,12 @@ class _RelativeAttention(BaseModule):
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         return query, key, value
 
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
+    ) -> Tensor:
+        scale = query.shape[-1] ** -0.5
+        return biased_attention(query, key, value, bias.to(query.dtype), scale)
+
     def _merge(self, out: Tensor) -> Tensor:
         """Join the heads (B, heads, N, C / heads) and project."""
         return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
@@ -90,10 +97,7 @@ class _RelativeAttention(BaseModule):
             to_global = self.global_local_bias[1].unsqueeze(1).expand(-1, num_local, -1)
             bias = torch.cat([to_global, bias], dim=-1)
             bias = torch.cat([self._global_bias(num_local), bias], dim=1)
-        out = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias.to(query.dtype)
-        )
-        return self._merge(out)
+        return self._merge(self._attend(query, key, value, bias))
 
 
 class ViLFullAttention(_RelativeAttention):
@@ -180,10 +184,8 @@ class ViLChunkAttention(_RelativeAttention):
             picked,
         )
         if num_global:
-            bias = self._global_bias(height * width).to(query.dtype)
-            out_global = F.scaled_dot_product_attention(
-                query[:, :, :num_global], key, value, attn_mask=bias
-            )
+            bias = self._global_bias(height * width)
+            out_global = self._attend(query[:, :, :num_global], key, value, bias)
             out = torch.cat([out_global, out], dim=2)
         return self._merge(out)
 
@@ -247,15 +249,15 @@ class ViLChunkAttention(_RelativeAttention):
             near = chunks.index_select(2, nearby.flatten())
             return near.unflatten(2, nearby.shape).flatten(3, 4).flatten(1, 2)
 
-        bias = self._chunk_bias(picked).to(query.dtype)
+        bias = self._chunk_bias(picked)
         mask = F.pad(valid, (self.num_global_tokens, 0), value=False)
         mask[:, picked.index(4), : self.num_global_tokens] = True
         bias = bias.unsqueeze(1).masked_fill(~mask[None, :, None], -torch.inf)
-        out = F.scaled_dot_product_attention(
+        out = self._attend(
             cut(query).flatten(1, 2),
             gather(key, global_key),
             gather(value, global_value),
-            attn_mask=bias.flatten(3).flatten(0, 1),
+            bias.flatten(3).flatten(0, 1),
         )
         out = out.unflatten(1, (-1, rows, cols)).unflatten(4, (side, side))
         out = out.transpose(3, 4).flatten(4, 5).flatten(2, 3)

@@ -7,6 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .biased_attention import (
+    attention_gradients,
+    computes_weights_again,
+    fused_attention,
+)
+
 
 def window_attention(
     qkv: Tensor,
@@ -29,8 +35,7 @@ def window_attention(
     Returns:
         Tensor of shape (W, N, heads d).
     """
-    ours = qkv.device.type == 'cpu' and torch.is_grad_enabled() and not dropout
-    if ours and not torch.is_autocast_enabled('cpu'):
+    if computes_weights_again(qkv) and not dropout:
         return _WindowAttention.apply(qkv, bias, pad, scale)
     query, key, value = _heads(qkv, pad)
     out = F.scaled_dot_product_attention(
@@ -61,7 +66,7 @@ class _Reorder(torch.autograd.Function):
         return reorder(grad, ctx.inverse, ctx.order), None, None
 
 
-def _heads(qkv: Tensor, pad: Tensor | None) -> tuple[Tensor, ...]:
+def _heads(qkv: Tensor, pad: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values (W, heads, N, d), with the further key at the end."""
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     if pad is None:
@@ -71,11 +76,7 @@ def _heads(qkv: Tensor, pad: Tensor | None) -> tuple[Tensor, ...]:
 
 
 class _WindowAttention(torch.autograd.Function):
-    """On CPUs torch fuses no attention whose bias is trained; its weights are kept.
-
-    Here it is fused, and the weights are computed again for the gradients, which
-    are written to where they belong in those of ``qkv``.
-    """
+    """``biased_attention`` that keeps ``qkv`` alone and no further keys."""
 
     @staticmethod
     def forward(
@@ -83,37 +84,20 @@ class _WindowAttention(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(qkv, bias, pad)
         ctx.scale = scale
-        # Detached, or torch thinks that the bias needs its gradient from here.
-        query, key, value = _heads(qkv.detach(), pad)
-        out = F.scaled_dot_product_attention(
-            query, key, value, bias.detach().unsqueeze(0), scale=scale
-        )
+        out = fused_attention(*_heads(qkv, pad), bias, scale)
         return out.transpose(1, 2).flatten(2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         qkv, bias, pad = ctx.saved_tensors
-        windows, number, _, heads, _ = qkv.shape
-        query, key, value = (x.flatten(0, 1) for x in _heads(qkv, pad))
-        grad = grad.unflatten(2, (heads, -1)).transpose(1, 2).flatten(0, 1)
-        scores = bias.repeat(windows, 1, 1)
-        weights = scores.baddbmm_(query, key.transpose(1, 2), alpha=ctx.scale)
-        weights = weights.softmax(-1)
-        grad_weights = grad @ value.transpose(1, 2)
-        grad_scores = torch.ops.aten._softmax_backward_data(
-            grad_weights, weights, -1, weights.dtype
+        number, heads = qkv.shape[1], qkv.shape[3]
+        grad = grad.unflatten(2, (heads, -1)).transpose(1, 2)
+        *grads, grad_bias = attention_gradients(
+            *_heads(qkv, pad), bias, ctx.scale, grad
         )
-        grad_bias = grad_scores.unflatten(0, (windows, heads)).sum(0)
-        grad_scores *= ctx.scale
-        products = (
-            grad_scores @ key,
-            grad_scores.transpose(1, 2) @ query,
-            weights.transpose(1, 2) @ grad,
-        )
-        grads = [x.unflatten(0, (windows, heads)).transpose(1, 2) for x in products]
-        grad_qkv = torch.stack([x[:, :number] for x in grads], 2)
+        grad_qkv = torch.stack([x[:, :, :number].transpose(1, 2) for x in grads], 2)
         grad_pad = None
         if pad is not None:
-            grad_pad = torch.stack([x[:, number].sum(0) for x in grads[1:]])
+            grad_pad = torch.stack([x[:, :, number].sum(0) for x in grads[1:]])
         return grad_qkv, grad_bias, grad_pad, None

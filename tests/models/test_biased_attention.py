@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from esvit_plugin.models.backbones import biased_attention as module
+from esvit_plugin.models.backbones.biased_attention import biased_attention
+
+
+def plain(query, key, value, bias, scale):
+    return (scale * query @ key.transpose(-2, -1) + bias).softmax(-1) @ value
+
+
+def tensors(num_queries, num_keys):
+    shapes = [(3, 2, num_queries, 4), *[(3, 2, num_keys, 4)] * 2]
+    shapes.append((2, num_queries, num_keys))
+    return [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+
+
+def assert_equal(inputs, mask):
+    """Outputs and gradients are the plain formula's."""
+    *rest, bias = inputs
+    bias = bias.masked_fill(mask, -torch.inf)
+    ours, expected = biased_attention(*rest, bias, 0.7), plain(*rest, bias, 0.7)
+    torch.testing.assert_close(ours, expected)
+    weight = torch.randn_like(ours)
+    for mine, other in zip(
+        torch.autograd.grad((ours * weight).sum(), inputs, retain_graph=True),
+        torch.autograd.grad((expected * weight).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize('elements', [1, 60, 10**6])  # parts of one, two, all images
+def test_gradients_in_parts(elements, monkeypatch):
+    monkeypatch.setattr(module, 'PART_ELEMENTS', elements)
+    assert_equal(tensors(3, 5), torch.tensor([False, True, False, False, True]))
+
+
+def test_masked_keys_may_fill_whole_blocks_of_the_fused_kernel():
+    mask = torch.zeros(4, 1500, dtype=torch.bool)
+    mask[1, :1200] = mask[2, 300:] = mask[3, 1:-1] = True
+    assert_equal(tensors(4, 1500), mask)
+
+
+def test_weights_are_not_kept():
+    query, key, value, bias = tensors(50, 60)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda x: x):
+        biased_attention(query, key, value, bias, 0.5)
+    assert max(x.numel() for x in kept) < 3 * 2 * 50 * 60
