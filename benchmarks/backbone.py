@@ -1,26 +1,37 @@
-"""Forward, and forward and backward, of Swin-T: ours, mmpretrain's and timm's.
+"""Forward, and forward and backward, of backbones: ours, mmpretrain's and timm's.
 
     python benchmarks/backbone.py                              # 16 images of 224 px
     python benchmarks/backbone.py --size 96 --batch-size 64
     python benchmarks/backbone.py --forward                    # as a teacher
+    python benchmarks/backbone.py --only ViL-T 'ViL-T, activations kept'
 
 At sizes that are no multiple of 224 / 7 windows timm's Swin is built for that size and
 shrinks its last windows; ours and mmpretrain's pad them. On a CPU, freed memory is kept
 where the name says so and in ``ours``, as ``tools/train.py`` does. Each variant holds
-2 to 3 GiB all the time: name some after ``--only``.
+2 to 6 GiB all the time: name some after ``--only``. ``activations kept`` is ours
+without what it computes again in the backward pass: the activations of feed-forward
+networks and, on a CPU, the weights of attention.
 """
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import timm
 import torch
-from measure import add_options, as_trained, measure, show
+from measure import Variant, add_options, as_trained, measure, show
 from mmpretrain.models.backbones import SwinTransformer
 from plain import stock_swin
 from torch import nn
 
-from esvit_plugin.models import EsViTSwin
+from esvit_plugin.models import CvT, EsViTSwin, ViL
+from esvit_plugin.models.backbones import (
+    biased_attention,
+    cvt,
+    swin_blocks,
+    vil,
+    window_attention,
+)
 
 
 def step_of(
@@ -54,6 +65,32 @@ def ours(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     return step_of(args, device, EsViTSwin(arch='tiny'), map_of)
 
 
+def vil_tiny(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
+    """``ViL``."""
+    return step_of(args, device, ViL(arch='tiny'), map_of)
+
+
+def cvt_tiny(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
+    """``CvT``."""
+    return step_of(args, device, CvT(arch='tiny'), map_of)
+
+
+def activations_kept(variant: Variant) -> Variant:
+    """A variant that computes nothing again in the backward pass."""
+    return partial(_activations_kept, variant)
+
+
+def _activations_kept(
+    variant: Variant, args: argparse.Namespace, device: torch.device
+) -> Callable[[], None]:
+    # For good: each variant has a process of its own.
+    for module in (biased_attention, window_attention):
+        module.computes_weights_again = lambda x: False
+    for module in (cvt, swin_blocks, vil):
+        module.feed_forward = lambda ffn, x: ffn.layers(x)
+    return variant(args, device)
+
+
 def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """``EsViTSwin`` with mmpretrain's blocks."""
     return step_of(args, device, stock_swin(arch='tiny'), map_of)
@@ -84,6 +121,11 @@ VARIANTS = {
     'timm, memory kept': as_trained(timms),
     'ours, memory not kept': ours,
     'ours': as_trained(ours),
+    'ours, activations kept': as_trained(activations_kept(ours)),
+    'ViL-T': as_trained(vil_tiny),
+    'ViL-T, activations kept': as_trained(activations_kept(vil_tiny)),
+    'CvT-T': as_trained(cvt_tiny),
+    'CvT-T, activations kept': as_trained(activations_kept(cvt_tiny)),
 }
 
 
@@ -99,7 +141,7 @@ def main() -> None:
     add_options(parser, VARIANTS)
     args = parser.parse_args()
     task = 'forward' if args.forward else 'forward and backward'
-    title = f'Swin-T, {args.batch_size} images of {args.size} px, {task}'
+    title = f'{args.batch_size} images of {args.size} px, {task}'
     show(measure(args, VARIANTS), 'mmpretrain', title)
 
 
