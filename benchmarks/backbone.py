@@ -109,8 +109,9 @@ def timms(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
         img_size=args.size,
         drop_path_rate=0.1,
         num_classes=0,
+        global_pool='',
     )
-    return step_of(args, device, model, lambda net, x: net.forward_features(x))
+    return step_of(args, device, model, lambda net, x: net(x))
 
 
 VARIANTS = {

@@ -39,7 +39,7 @@ def feed_forward(ffn: FFN, x: Tensor) -> Tensor:
     (first, activation, dropout), second, last = layers
     if ffn.training and dropout.p:
         return layers(x)
-    if isinstance(activation, nn.GELU):
+    if isinstance(activation, nn.GELU) and activation.approximate == 'none':
         return last(activation_linear(first(x), second.weight, second.bias, 'gelu'))
     if isinstance(activation, QuickGELU):
         # QuickGELU(z) = z sigmoid(1.702 z) = SiLU(1.702 z) / 1.702.
