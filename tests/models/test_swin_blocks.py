@@ -140,9 +140,17 @@ def test_activation_linear(bias, name):
         torch.testing.assert_close(mine.float(), other, atol=0.05, rtol=0.05)
 
 
-@pytest.mark.parametrize('activation', ['GELU', 'mmpretrain.QuickGELU', 'ReLU'])
+@pytest.mark.parametrize(
+    'activation',
+    [
+        dict(type='GELU'),
+        dict(type='GELU', approximate='tanh'),
+        dict(type='mmpretrain.QuickGELU'),
+        dict(type='ReLU'),
+    ],
+)
 def test_feed_forward_equals_mmcvs_layers(activation):
-    ffn = FFN(6, 8, act_cfg=dict(type=activation)).double()
+    ffn = FFN(6, 8, act_cfg=activation).double()
     x = torch.randn(2, 5, 6, dtype=torch.float64)
     ours = torch.nn.Module()
     ours.layers = ffn.layers
