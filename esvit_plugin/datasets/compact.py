@@ -11,6 +11,7 @@ from mmengine.dataset import force_full_init
 from mmpretrain.datasets import BaseDataset
 
 from .folder import REMEDY
+from .paths import printable
 
 
 def existing_folder(owner: str, data_root: Any) -> str:
@@ -35,11 +36,11 @@ def existing_folder(owner: str, data_root: Any) -> str:
     folder = os.path.expanduser(os.fspath(data_root))
     if os.path.isfile(folder):
         raise NotADirectoryError(
-            f"{owner}'s data_root {folder} is a file, not a folder: {REMEDY}"
+            f"{owner}'s data_root {printable(folder)} is a file, not a folder: {REMEDY}"
         )
     if not os.path.isdir(folder):
         raise FileNotFoundError(
-            f"{owner}'s data_root {folder} does not exist: {REMEDY}"
+            f"{owner}'s data_root {printable(folder)} does not exist: {REMEDY}"
         )
     return folder
 
@@ -53,6 +54,8 @@ def below(root: str, files: str | os.PathLike | Sequence[str]) -> list[str]:
 class PackedStrings:
     """Many strings in two arrays: 8 bytes each on top of their UTF-8.
 
+    Names of files that are no UTF-8 (with lone surrogates) come back as they are.
+
     A list of ten million short strings takes about 1 GB and is copied by every worker;
     these arrays stay shared.
 
@@ -63,7 +66,7 @@ class PackedStrings:
     def __init__(self, strings: Iterable[str]) -> None:
         content, ends = bytearray(), array('q')
         for string in strings:
-            content += string.encode()
+            content += string.encode('utf-8', 'surrogatepass')
             ends.append(len(content))
         self.content = np.array(content, np.uint8)
         self.ends = np.array(ends, np.int64)
@@ -73,7 +76,8 @@ class PackedStrings:
 
     def __getitem__(self, index: int) -> str:
         start = self.ends[index - 1] if index else 0
-        return self.content[start : self.ends[index]].tobytes().decode()
+        content = self.content[start : self.ends[index]].tobytes()
+        return content.decode('utf-8', 'surrogatepass')
 
 
 class CompactDataset(BaseDataset):

@@ -1,12 +1,15 @@
 """A folder of images without labels, as pre-training takes it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmengine import fileio
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
+
+from .paths import inside, printable, walk_files, warn_of_skipped
 
 # CustomDataset's own, and '.webp' and '.tiff'.
 EXTENSIONS = (
@@ -29,21 +32,25 @@ class UnlabeledFolder(CustomDataset):
 
     mmpretrain's ``CustomDataset`` with ``with_label=False``, two more file types
     (.webp and .tiff), and a check before training that the images are there. Hidden
-    files and folders (names beginning with a dot) are left out.
+    files and folders (names beginning with a dot) are left out. So are folders that
+    cannot be read, links to nothing, and links back to a folder that they lie in, all
+    with one warning.
 
     Args:
         data_root: The folder; ``~`` is expanded.
         data_prefix: A sub-folder of ``data_root`` to look in instead. Defaults to ''.
         ann_file: A text file that lists the images to take, one path below the folder
-            per line, instead of all. Defaults to ''.
+            per line, instead of all. It may also name absolute paths, as mmpretrain's
+            lists may and as their author can see, but a path with '..' must not leave
+            the folder. Defaults to ''.
         extensions: File name endings of images, in any case. Defaults to .jpg, .jpeg,
             .png, .ppm, .bmp, .pgm, .tif, .tiff and .webp.
         **kwargs: Others of ``CustomDataset``: ``pipeline``, ``indices``,
             ``max_refetch``, ``lazy_init``...
 
     Raises:
-        ValueError: If ``data_root`` is empty or None, ``with_label`` is given, or
-            there is no image.
+        ValueError: If ``data_root`` is empty or None, ``with_label`` is given, there
+            is no image, or a path of the list leaves the folder by '..'.
         TypeError: If ``data_root`` is no path.
         FileNotFoundError: If there is no such folder or annotation file.
         NotADirectoryError: If the path is a file.
@@ -87,42 +94,59 @@ class UnlabeledFolder(CustomDataset):
         folder = self.img_prefix.rstrip('/') or '/'
         if fileio.isfile(folder):
             raise NotADirectoryError(
-                f"UnlabeledFolder's path {folder} is a file, not a folder of images: "
-                f'{REMEDY}'
+                f"UnlabeledFolder's path {printable(folder)} is a file, not a folder "
+                f'of images: {REMEDY}'
             )
         if not fileio.isdir(folder):
             raise FileNotFoundError(
-                f"UnlabeledFolder's folder {folder} does not exist: {REMEDY}"
+                f"UnlabeledFolder's folder {printable(folder)} does not exist: {REMEDY}"
             )
         if self.ann_file and not fileio.isfile(self.ann_file):
             raise FileNotFoundError(
-                f"UnlabeledFolder's ann_file {self.ann_file} does not exist: leave "
-                'ann_file out to take every image of the folder'
+                f"UnlabeledFolder's ann_file {printable(self.ann_file)} does not "
+                'exist: leave ann_file out to take every image of the folder'
             )
 
     def load_data_list(self) -> list[dict]:
         """Return one record with its ``img_path`` per image, in the order of names.
 
         Raises:
-            ValueError: If there is no image.
+            ValueError: If there is no image, or a listed one is outside the folder.
         """
         if self.ann_file:
-            data_list = super().load_data_list()
+            paths = self._listed()
             source = f'the list {self.ann_file}'
         else:
-            names = fileio.list_dir_or_file(
-                self.img_prefix, list_dir=False, recursive=True
-            )
-            data_list = [
-                dict(img_path=fileio.join_path(self.img_prefix, name))
-                for name in sorted(names)
-                if self.is_valid_file(name)
-            ]
+            names = sorted(filter(self.is_valid_file, self._names()))
+            paths = [fileio.join_path(self.img_prefix, name) for name in names]
             source = f'the folder {self.img_prefix} or below it'
-        if not data_list:
+        if not paths:
             raise ValueError(
-                f'UnlabeledFolder found no image in {source} (looking for '
+                f'UnlabeledFolder found no image in {printable(source)} (looking for '
                 f'{", ".join(sorted(self.extensions))}): {REMEDY}, or name other '
                 'endings in extensions'
             )
-        return data_list
+        return [dict(img_path=path) for path in paths]
+
+    def _listed(self) -> list[str]:
+        """Return the paths that the list names."""
+        # Names need not be UTF-8, in the list as in the folder.
+        text = fileio.get(self.ann_file).decode('utf-8', 'surrogateescape')
+        lines = enumerate((line.rstrip('\r') for line in text.split('\n')), 1)
+        where = printable(self.ann_file)
+        return [
+            inside(self.img_prefix, name, f'{where}, line {number}', absolute=True)
+            for number, name in lines
+            if name
+        ]
+
+    def _names(self) -> Iterable[str]:
+        """Return the names of all files of the folder."""
+        if not isinstance(get_file_backend(self.img_prefix), LocalBackend):
+            return fileio.list_dir_or_file(
+                self.img_prefix, list_dir=False, recursive=True
+            )
+        skipped: list[str] = []
+        names = list(walk_files(self.img_prefix, skipped))
+        warn_of_skipped('UnlabeledFolder', skipped)
+        return names

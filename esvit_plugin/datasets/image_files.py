@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine import fileio
 from mmengine.dataset import Compose
 from mmpretrain.registry import TRANSFORMS
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from .folder import EXTENSIONS
+from .paths import printable, walk_files, warn_of_skipped
 
 
 class ImageFiles(Dataset):
@@ -19,7 +19,8 @@ class ImageFiles(Dataset):
     The shorter side is scaled to 256/224 of ``size``, then the centre is cut out.
 
     Args:
-        sources: Files, and folders that are searched at any depth.
+        sources: Files, and folders that are searched at any depth; what cannot be
+            read there is left out with one warning, as by ``UnlabeledFolder``.
         size: Side of the images in pixels. Defaults to 224.
 
     Raises:
@@ -29,18 +30,22 @@ class ImageFiles(Dataset):
 
     def __init__(self, sources: Sequence[str], size: int = 224) -> None:
         self.paths: list[str] = []
+        skipped: list[str] = []
         for source in sources:
             if os.path.isdir(source):
-                names = fileio.list_dir_or_file(source, list_dir=False, recursive=True)
+                names = walk_files(source, skipped)
                 images = (name for name in names if name.lower().endswith(EXTENSIONS))
                 self.paths += [os.path.join(source, name) for name in sorted(images)]
             elif os.path.isfile(source):
                 self.paths.append(source)
             else:
-                raise FileNotFoundError(f'There is no image or folder {source}.')
+                raise FileNotFoundError(
+                    f'There is no image or folder {printable(source)}.'
+                )
+        warn_of_skipped('ImageFiles', skipped)
         if not self.paths:
             raise ValueError(
-                f'There is no image in {", ".join(sources)} (looking for '
+                f'There is no image in {printable(", ".join(sources))} (looking for '
                 f'{", ".join(EXTENSIONS)}).'
             )
         steps = [

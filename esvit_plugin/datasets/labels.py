@@ -4,6 +4,8 @@ import json
 import os
 from typing import Any
 
+from .paths import printable
+
 
 def load_label_map(path: str) -> dict[str, int]:
     r"""Read a label map: lines 'name \t label', or names numbered from 0.
@@ -13,19 +15,19 @@ def load_label_map(path: str) -> dict[str, int]:
         ValueError: If it is malformed or empty; the message names the line.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'There is no label map {path}')
+        raise FileNotFoundError(f'There is no label map {printable(path)}')
     labels: dict[str, int] = {}
     with open(path, encoding='utf-8') as file:
         for number, line in enumerate(file):
             name, tab, label = line.rstrip('\r\n').partition('\t')
             if not name or name in labels or (tab and not label.strip().isdecimal()):
                 raise ValueError(
-                    f"{path}, line {number + 1} must be a new name, or 'name \\t "
-                    f"label' with an integer label, got {line.strip()[:80]!r}"
+                    f'{printable(path)}, line {number + 1} must be a new name, or '
+                    f"'name \\t label' with an integer label, got {line.strip()[:80]!r}"
                 )
             labels[name] = int(label) if tab else number
     if not labels:
-        raise ValueError(f'The label map {path} is empty')
+        raise ValueError(f'The label map {printable(path)} is empty')
     return labels
 
 
@@ -46,7 +48,14 @@ def parse_label(text: str, names: dict[str, int] | None, where: str) -> int:
         try:
             parsed = json.loads(name)
             name = (parsed[0] if isinstance(parsed, list) else parsed)['class']
-        except (ValueError, IndexError, KeyError, TypeError) as error:
+        # Nesting without end makes Python's parser recurse.
+        except (
+            ValueError,
+            IndexError,
+            KeyError,
+            TypeError,
+            RecursionError,
+        ) as error:
             raise ValueError(
                 f"{where}: the label {name[:80]!r} is no JSON with a 'class'"
             ) from error

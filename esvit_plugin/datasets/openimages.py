@@ -12,6 +12,7 @@ from mmpretrain.registry import DATASETS
 
 from .compact import CompactDataset, PackedStrings, existing_folder
 from .folder import REMEDY
+from .paths import inside, may_leave, printable
 
 SPLITS = ('train', 'validation', 'test')
 # The lists of images that Open Images comes with, in the order of preference.
@@ -24,15 +25,16 @@ LISTS = (
 NUM_LOOKED_UP = 20
 
 
-def _read_ids(path: str, split: str) -> Iterator[str]:
+def _read_ids(path: str, split: str, folder: str) -> Iterator[str]:
     """Yield the image ids of a split, in the order of a CSV list."""
+    name = printable(path)
     with open(path, newline='', encoding='utf-8-sig') as file:
         reader = csv.reader(file)
         try:
             header = next(reader, [])
             if 'ImageID' not in header:
                 raise ValueError(
-                    f'{path} has no column ImageID in line 1, but {header[:9]}: pass '
+                    f'{name} has no column ImageID in line 1, but {header[:9]}: pass '
                     'a list of images of Open Images as ann_file'
                 )
             subset = header.index('Subset') if 'Subset' in header else None
@@ -42,14 +44,16 @@ def _read_ids(path: str, split: str) -> Iterator[str]:
                     continue
                 if len(row) <= max(image_id, subset or 0) or not row[image_id]:
                     raise ValueError(
-                        f'{path}, line {reader.line_num} lacks an ImageID or Subset: '
+                        f'{name}, line {reader.line_num} lacks an ImageID or Subset: '
                         f'{row[:9]}. Download the list again.'
                     )
                 if subset is None or row[subset] == split:
+                    if may_leave(row[image_id]):
+                        inside(folder, row[image_id], f'{name}, line {reader.line_num}')
                     yield row[image_id]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(
-                f'{path} is no CSV near line {reader.line_num}: {error}. Download the '
+                f'{name} is no CSV near line {reader.line_num}: {error}. Download the '
                 'list again.'
             ) from error
 
@@ -80,7 +84,8 @@ class OpenImages(CompactDataset):
 
     Raises:
         ValueError: If ``data_root`` is empty, ``split`` is none of the three, a list
-            is malformed (with the line), or names no image of the split.
+            is malformed or leads out of the folder (with the line), or names no image
+            of the split.
         TypeError: If ``data_root`` is no path.
         FileNotFoundError: If the folder, a list or the images do not exist.
         NotADirectoryError: If ``data_root`` is a file.
@@ -104,7 +109,8 @@ class OpenImages(CompactDataset):
         self.folder = os.path.join(root, data_prefix or split)
         if not os.path.isdir(self.folder):
             raise FileNotFoundError(
-                f"OpenImages's folder of images {self.folder} does not exist: {REMEDY}"
+                f"OpenImages's folder of images {printable(self.folder)} does not "
+                f'exist: {REMEDY}'
                 ', or name the folder in data_prefix'
             )
         super().__init__(ann_file='', data_root=root, data_prefix='', **kwargs)
@@ -123,17 +129,20 @@ class OpenImages(CompactDataset):
             missing = [] if paths else known
         if missing:
             raise FileNotFoundError(
-                f'OpenImages found no list of images {" or ".join(missing)}: {REMEDY}, '
-                'or name the list in ann_file'
+                'OpenImages found no list of images '
+                f'{printable(" or ".join(missing))}: {REMEDY}, or name the list in '
+                'ann_file'
             )
         return paths
 
     def load_rows(self) -> int:
         """Read the lists, and return the number of images."""
         self.ids = PackedStrings(
-            image for path in self.lists for image in _read_ids(path, self.split)
+            image
+            for path in self.lists
+            for image in _read_ids(path, self.split, self.folder)
         )
-        source = ', '.join(self.lists)
+        source = printable(', '.join(self.lists))
         if not len(self.ids):
             raise ValueError(
                 f'{source} names no image of the split {self.split!r}: pass another '
@@ -144,7 +153,8 @@ class OpenImages(CompactDataset):
         if not any(os.path.isfile(self._path(row)) for row in some):
             raise FileNotFoundError(
                 f'None of {NUM_LOOKED_UP} images of {source} exists, such as '
-                f'{self._path(0)}: {REMEDY}, or name their folder in data_prefix'
+                f'{printable(self._path(0))}: {REMEDY}, or name their folder in '
+                'data_prefix'
             )
         message = f'OpenImages: {len(self.ids)} images of {source}'
         print_log(message, 'current', logging.INFO)

@@ -9,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
 from .compact import CompactDataset
+from .paths import printable
 
 FER2013_USAGES = dict(train='Training', val='PublicTest', test='PrivateTest')
 FER2013_SIZE = 48
@@ -30,8 +31,8 @@ def transfer_path(owner: str, data_root: str, *names: str, download: str) -> str
     path = os.path.join(os.path.expanduser(data_root), *names)
     if not os.path.exists(path):
         raise FileNotFoundError(
-            f'{owner} needs {path}, which does not exist: put {download} there, or '
-            'name another data_root'
+            f'{owner} needs {printable(path)}, which does not exist: put {download} '
+            'there, or name another data_root'
         )
     return path
 
@@ -47,6 +48,34 @@ def check_split(owner: str, split: str, splits: Any) -> str:
             f"{owner}'s split must be one of {', '.join(splits)}, got {split!r}"
         )
     return split
+
+
+def hdf5_array(file: Any, name: str, path: str) -> Any:
+    """Return an array of an open HDF5 file, which must hold it itself.
+
+    Arrays may also be links to other HDF5 files, or parts of any other file by its
+    name: what a data set brings along must not reach them.
+
+    Args:
+        file: The open file.
+        name: The array.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: If there is no such array, or it lies in other files.
+    """
+    array = file.get(name)
+    if array is None or not hasattr(array, 'shape'):
+        raise ValueError(
+            f'{printable(path)} has no array {name!r}: fetch the file again'
+        )
+    elsewhere = getattr(array, 'file', file) != file
+    if elsewhere or getattr(array, 'external', ()) or getattr(array, 'is_virtual', 0):
+        raise ValueError(
+            f'The array {name!r} of {printable(path)} lies in other files, which is '
+            'not allowed: fetch the original file again'
+        )
+    return array
 
 
 @DATASETS.register_module(name='HeldOut')
@@ -173,8 +202,9 @@ class FER2013(CompactDataset):
             columns = [name.strip() for name in reader.fieldnames or ()]
             if not {'emotion', 'pixels', 'Usage'} <= set(columns):
                 raise ValueError(
-                    f'{self.path} needs the columns emotion, pixels and Usage in line '
-                    f'1, got {columns[:9]}: put the original fer2013.csv there'
+                    f'{printable(self.path)} needs the columns emotion, pixels and '
+                    f'Usage in line 1, got {columns[:9]}: put the original '
+                    'fer2013.csv there'
                 )
             reader.fieldnames = columns
             for row in reader:
@@ -186,13 +216,14 @@ class FER2013(CompactDataset):
                     labels.append(int(row['emotion']))
                 except (ValueError, OverflowError) as error:
                     raise ValueError(
-                        f'{self.path}, line {reader.line_num}: {error}; a row needs an '
-                        f'integer emotion and {FER2013_SIZE**2} pixels of 0 to 255'
+                        f'{printable(self.path)}, line {reader.line_num}: {error}; a '
+                        f'row needs an integer emotion and {FER2013_SIZE**2} pixels of '
+                        '0 to 255'
                     ) from error
         if not images:
             raise ValueError(
-                f'{self.path} has no row of the Usage {self.usage}: put the original '
-                'fer2013.csv there'
+                f'{printable(self.path)} has no row of the Usage {self.usage}: put the '
+                'original fer2013.csv there'
             )
         self.images, self.labels = np.stack(images), np.array(labels)
         return len(images)
@@ -240,8 +271,9 @@ class STL10(CompactDataset):
         size = os.path.getsize(self.paths[0])
         if not len(labels) or size != np.prod(shape) or not labels.all():
             raise ValueError(
-                f'{self.paths[0]} of {size} bytes does not fit the {len(labels)} '
-                f'labels (1 to 10) of {self.paths[1]}: unpack stl10_binary.tar.gz again'
+                f'{printable(self.paths[0])} of {size} bytes does not fit the '
+                f'{len(labels)} labels (1 to 10) of {printable(self.paths[1])}: unpack '
+                'stl10_binary.tar.gz again'
             )
         self.images = np.memmap(self.paths[0], np.uint8, 'r', shape=shape)
         self.labels = labels.astype(np.int64) - 1
@@ -269,7 +301,8 @@ class PatchCamelyon(CompactDataset):
     Raises:
         ImportError: If h5py is missing.
         FileNotFoundError: If a file is missing.
-        ValueError: If the split is unknown, or the files do not fit each other.
+        ValueError: If the split is unknown, the files do not fit each other, or one
+            refers to other files.
     """
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs: Any) -> None:
@@ -289,7 +322,7 @@ class PatchCamelyon(CompactDataset):
             raise ImportError(
                 'PatchCamelyon is read with h5py: pip install h5py'
             ) from error
-        self._pid, self._images = -1, None
+        self._pid, self._images = -1, None  # type: int, Any
         super().__init__(ann_file='', data_root=data_root, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -301,13 +334,15 @@ class PatchCamelyon(CompactDataset):
         import h5py
 
         with h5py.File(self.paths[1], 'r') as file:
-            self.labels = np.array(file['y']).reshape(-1).astype(np.int64)
+            labels = hdf5_array(file, 'y', self.paths[1])
+            self.labels = np.array(labels).reshape(-1).astype(np.int64)
         with h5py.File(self.paths[0], 'r') as file:
-            shape = file['x'].shape
+            shape = hdf5_array(file, 'x', self.paths[0]).shape
         if len(shape) != 4 or shape[0] != len(self.labels):
             raise ValueError(
-                f'{self.paths[0]} of shape {shape} does not fit the '
-                f'{len(self.labels)} labels of {self.paths[1]}: fetch both again'
+                f'{printable(self.paths[0])} of shape {shape} does not fit the '
+                f'{len(self.labels)} labels of {printable(self.paths[1])}: fetch both '
+                'again'
             )
         return len(self.labels)
 
@@ -317,5 +352,7 @@ class PatchCamelyon(CompactDataset):
 
         # HDF5 handles do not survive a fork: each process opens its own.
         if self._pid != os.getpid():
-            self._pid, self._images = os.getpid(), h5py.File(self.paths[0], 'r')['x']
-        return dict(img=np.array(self._images[row]), gt_label=self.gt_label(row))  # type: ignore[index]
+            file = h5py.File(self.paths[0], 'r')
+            self._images = hdf5_array(file, 'x', self.paths[0])
+            self._pid = os.getpid()
+        return dict(img=np.array(self._images[row]), gt_label=self.gt_label(row))

@@ -9,6 +9,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from .folder import EXTENSIONS
+from .paths import inside, printable, walk_files, warn_of_skipped
 from .transfer import check_split, transfer_path
 
 GTSRB_ARCHIVES = 'the unpacked GTSRB_Final_* archives'
@@ -52,7 +53,8 @@ class GTSRB(_ListedImages):
 
     Raises:
         FileNotFoundError: If the folder or a list is missing.
-        ValueError: If the split is unknown, or a row is malformed (with the line).
+        ValueError: If the split is unknown, or a row is malformed or leads out of the
+            folder (with the line).
     """
 
     def load_data_list(self) -> list[dict]:
@@ -79,7 +81,8 @@ class GTSRB(_ListedImages):
                 data_list.append(record | dict(group=track))
         if not data_list:
             raise ValueError(
-                f'GTSRB found no class folder in {root}: put {GTSRB_ARCHIVES} there'
+                f'GTSRB found no class folder in {printable(root)}: put '
+                f'{GTSRB_ARCHIVES} there'
             )
         return data_list
 
@@ -90,12 +93,13 @@ class GTSRB(_ListedImages):
             reader = csv.DictReader(file, delimiter=';')
             for row in reader:
                 name, label = row.get('Filename'), row.get('ClassId')
+                where = f'{printable(path)}, line {reader.line_num}'
                 if not name or not label or not label.isdecimal():
                     raise ValueError(
-                        f'{path}, line {reader.line_num} needs a Filename and an '
-                        f'integer ClassId, got {name!r} and {label!r}'
+                        f'{where} needs a Filename and an integer ClassId, got '
+                        f'{name!r} and {label!r}'
                     )
-                image = os.path.join(folder, name)
+                image = inside(folder, name, where)
                 records.append(dict(img_path=image, gt_label=int(label)))
         return records
 
@@ -118,7 +122,8 @@ class UCF101Frames(_ListedImages):
 
     Raises:
         FileNotFoundError: If a list or a frame is missing.
-        ValueError: If the split or fold is unknown, or a line is malformed.
+        ValueError: If the split or fold is unknown, or a line is malformed or leads
+            out of the folder.
     """
 
     def __init__(
@@ -138,6 +143,7 @@ class UCF101Frames(_ListedImages):
             labels[parts[1]] = int(parts[0]) - 1
         frames = self.path('frames', download=UCF101_FRAMES)
         data_list = []
+        skipped: list[str] = []
         for where, parts in self._lines(f'{self.split}list{self.fold:02d}.txt'):
             action, slash, video = parts[0].partition('/')
             if not slash or action not in labels:
@@ -146,14 +152,16 @@ class UCF101Frames(_ListedImages):
                     f'got {parts[0]!r}'
                 )
             video = os.path.splitext(video)[0]
+            stem = inside(frames, os.path.join(action, video), where)
             data_list.append(
                 dict(
-                    img_path=self._frame(os.path.join(frames, action, video), where),
+                    img_path=self._frame(stem, where, skipped),
                     gt_label=labels[action],
                     # v_ApplyEyeMakeup_g08_c01: the first clip of the eighth film
                     group=video.rpartition('_')[0],
                 )
             )
+        warn_of_skipped('UCF101Frames', skipped)
         return data_list
 
     def _lines(self, name: str) -> list[tuple[str, list[str]]]:
@@ -161,25 +169,27 @@ class UCF101Frames(_ListedImages):
         path = self.path('ucfTrainTestlist', name, download=UCF101_LISTS)
         with open(path, encoding='utf-8') as file:
             lines = [
-                (f'{path}, line {i}', line.split()) for i, line in enumerate(file, 1)
+                (f'{printable(path)}, line {i}', line.split())
+                for i, line in enumerate(file, 1)
             ]
         lines = [line for line in lines if line[1]]
         if not lines:
-            raise ValueError(f'{path} is empty: put {UCF101_LISTS} there')
+            raise ValueError(f'{printable(path)} is empty: put {UCF101_LISTS} there')
         return lines
 
-    def _frame(self, video: str, where: str) -> str:
+    def _frame(self, video: str, where: str, skipped: list[str]) -> str:
         """The image of a video, or the middle one of its folder."""
         if os.path.isdir(video):
-            names = [n for n in os.listdir(video) if n.lower().endswith(EXTENSIONS)]
+            found = walk_files(video, skipped, recursive=False)
+            names = [name for name in found if name.lower().endswith(EXTENSIONS)]
             if names:
                 return os.path.join(video, sorted(names)[len(names) // 2])
         for extension in EXTENSIONS:
             if os.path.isfile(video + extension):
                 return video + extension
         raise FileNotFoundError(
-            f'{where}: UCF101Frames found no image {video}.jpg and no frame in the '
-            f'folder {video}: extract the frames of the video'
+            f'{where}: UCF101Frames found no image {printable(video)}.jpg and no frame '
+            f'in the folder {printable(video)}: extract the frames of the video'
         )
 
 
@@ -198,7 +208,8 @@ class HatefulMemes(_ListedImages):
 
     Raises:
         FileNotFoundError: If the list is missing.
-        ValueError: If the split is unknown, or a line is malformed.
+        ValueError: If the split is unknown, or a line is malformed or leads out of
+            the folder.
     """
 
     splits = (
@@ -218,16 +229,19 @@ class HatefulMemes(_ListedImages):
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
+                where = f'{printable(path)}, line {number}'
                 try:
                     meme = json.loads(line)
-                    image = os.path.join(self.data_root, meme['img'])
+                    name = os.fspath(meme['img'])  # refuses all but strings
                     label = {0: 0, 1: 1}[meme['label']]
-                except (ValueError, KeyError, TypeError) as error:
+                # Nesting without end makes Python's parser recurse.
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
                     raise ValueError(
-                        f"{path}, line {number} must be JSON with an 'img' and a "
-                        f"'label' of 0 or 1, got {line.strip()[:80]!r}"
+                        f"{where} must be JSON with an 'img' and a 'label' "
+                        f'of 0 or 1, got {line.strip()[:80]!r}'
                     ) from error
+                image = inside(self.data_root, name, where)
                 data_list.append(dict(img_path=image, gt_label=label))
         if not data_list:
-            raise ValueError(f'{path} is empty: put {MEMES_ARCHIVE} there')
+            raise ValueError(f'{printable(path)} is empty: put {MEMES_ARCHIVE} there')
         return data_list

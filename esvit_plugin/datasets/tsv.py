@@ -11,6 +11,7 @@ from mmpretrain.registry import DATASETS
 
 from .compact import CompactDataset, below, existing_folder
 from .labels import load_label_map, parse_label
+from .paths import printable
 from .tsv_file import HEAD, TSVFile
 
 
@@ -123,8 +124,9 @@ class TSVDataset(CompactDataset):
             labels.check()
             if len(labels.offsets) != len(file.offsets):
                 raise ValueError(
-                    f'{labels.path} has {len(labels.offsets)} labels for '
-                    f'{len(file.offsets)} images of {file.path}: one each is needed'
+                    f'{printable(labels.path)} has {len(labels.offsets)} labels for '
+                    f'{len(file.offsets)} images of {printable(file.path)}: one '
+                    'each is needed'
                 )
         self.ends = np.cumsum([len(file.offsets) for file in self.files])
         return int(self.ends[-1])
@@ -161,7 +163,7 @@ class TSVDataset(CompactDataset):
             if key != columns[0]:
                 raise ValueError(
                     f'{file.where(entry)}: the label of {key[:80]!r} stands where '
-                    f'{image.path} has {columns[0][:80]!r}: sort them alike'
+                    f'{printable(image.path)} has {columns[0][:80]!r}: sort them alike'
                 )
         else:
             raise ValueError('TSVDataset was made without label_column or label_file')

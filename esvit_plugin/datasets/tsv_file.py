@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .compact import ProcessFiles
+from .paths import printable
 
 BLOCK = 1 << 23
 # About one image; a longer line takes a second read.
@@ -46,7 +47,7 @@ def build_tsv_index(path: str, binary: bool = False, force: bool = False) -> str
         ValueError: If it is empty.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'There is no TSV file {path}')
+        raise FileNotFoundError(f'There is no TSV file {printable(path)}')
     existing = [index for index in index_paths(path) if os.path.isfile(index)]
     if existing and not force:
         return existing[0]
@@ -57,7 +58,7 @@ def build_tsv_index(path: str, binary: bool = False, force: bool = False) -> str
             starts.append(breaks + (size + 1))
             size += len(block)
     if not size:
-        raise ValueError(f'The TSV file {path} is empty')
+        raise ValueError(f'The TSV file {printable(path)} is empty')
     offsets = np.concatenate(starts).astype('<i8')
     offsets = offsets[offsets < size]
     index = index_paths(path)[0 if binary else 1]
@@ -90,11 +91,12 @@ def read_tsv_index(path: str) -> np.ndarray:
     """
     size = os.path.getsize(path)
     if not size:
-        raise ValueError(f'The index {path} is empty: {REMEDY}')
+        raise ValueError(f'The index {printable(path)} is empty: {REMEDY}')
     if path.endswith('.8b'):
         if size % 8:
             raise ValueError(
-                f'The index {path} has {size} bytes, not 8 for each line: {REMEDY}'
+                f'The index {printable(path)} has {size} bytes, not 8 for each line: '
+                f'{REMEDY}'
             )
         return np.memmap(path, '<i8', 'r')
     with open(path, encoding='ascii', errors='replace') as file:
@@ -113,8 +115,8 @@ def read_tsv_index(path: str) -> np.ndarray:
             ((i, x) for i, x in lines if not x.strip().isdecimal()), (1, text[:40])
         )
         raise ValueError(
-            f'The index {path} has no offset in line {number}, but {line[:40]!r}: '
-            f'{REMEDY}'
+            f'The index {printable(path)} has no offset in line {number}, but '
+            f'{line[:40]!r}: {REMEDY}'
         ) from error
 
 
@@ -133,13 +135,14 @@ class TSVFile:
     def __init__(self, path: str, index: str = '') -> None:
         self.path, self.partial = path, bool(index)
         if not os.path.isfile(path):
-            raise FileNotFoundError(f'There is no TSV file {path}')
+            raise FileNotFoundError(f'There is no TSV file {printable(path)}')
         indices = [index] if index else list(index_paths(path))
         found = [name for name in indices if os.path.isfile(name)]
         if not found:
             raise FileNotFoundError(
-                f'The TSV file {path} has no index {" or ".join(indices)}: build it '
-                f'with python tools/dataset_converters/tsv_index.py {path}'
+                f'The TSV file {printable(path)} has no index '
+                f'{printable(" or ".join(indices))}: build it with python '
+                f'tools/dataset_converters/tsv_index.py {printable(path)}'
             )
         self.index = found[0]
         self._files = ProcessFiles()
@@ -160,12 +163,14 @@ class TSVFile:
     def where(self, entry: int) -> str:
         """Return the name of an entry for messages."""
         unit = 'entry' if self.partial else 'line'
-        return f'{self.path}, {unit} {entry + 1}, offset {int(self.offsets[entry])}'
+        offset = int(self.offsets[entry])
+        return f'{printable(self.path)}, {unit} {entry + 1}, offset {offset}'
 
     def _refuse(self, problem: str) -> ValueError:
+        index, path = printable(self.index), printable(self.path)
         return ValueError(
-            f'The index {self.index} does not fit {self.path}: {problem}. One of them '
-            f'is incomplete, or they belong to different files: {REMEDY} {self.path}'
+            f'The index {index} does not fit {path}: {problem}. One of them is '
+            f'incomplete, or they belong to different files: {REMEDY} {path}'
         )
 
     def check(self) -> list[int]:

@@ -11,6 +11,7 @@ from mmpretrain.registry import DATASETS
 
 from .compact import CompactDataset, PackedStrings, existing_folder
 from .folder import REMEDY
+from .paths import inside, may_leave, printable
 
 LISTS = 'info/train_filelist_{source}.txt'
 VAL_LIST = 'info/val_filelist.txt'
@@ -18,18 +19,21 @@ VAL_LIST = 'info/val_filelist.txt'
 VAL_FOLDERS = ('val_images_256', 'val_images')
 
 
-def _read_list(path: str) -> Iterator[tuple[str, int]]:
-    """Yield the path and the label of each line of a list."""
-    with open(path, encoding='utf-8') as file:
+def _read_list(path: str, folder: str) -> Iterator[tuple[str, int]]:
+    """Yield the path below the folder and the label of each line of a list."""
+    list_name = printable(path)
+    with open(path, encoding='utf-8', errors='surrogateescape') as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             name, _, label = line.strip().rpartition(' ')
             if not name.strip() or not label.isdecimal():
                 raise ValueError(
-                    f"{path}, line {number} must be 'path label' with an integer "
+                    f"{list_name}, line {number} must be 'path label' with an integer "
                     f'label, got {line.strip()[:80]!r}: download the list again'
                 )
+            if may_leave(name):
+                inside(folder, name.strip(), f'{list_name}, line {number}')
             yield name.strip(), int(label)
 
 
@@ -64,7 +68,8 @@ class WebVision(CompactDataset):
 
     Raises:
         ValueError: If ``data_root`` is empty, ``split`` is neither, ``sources`` is
-            empty, or a list is malformed (with the line) or names no image.
+            empty, or a list is malformed or leads out of the folder (with the line) or
+            names no image.
         TypeError: If ``data_root`` is no path.
         FileNotFoundError: If the folder, a list, the folder of the validation images
             or the first image of a list does not exist.
@@ -107,9 +112,9 @@ class WebVision(CompactDataset):
                 pattern = os.path.join(glob.escape(root), LISTS.format(source='*'))
                 found = [os.path.basename(name) for name in sorted(glob.glob(pattern))]
                 raise FileNotFoundError(
-                    f"WebVision's list {path} does not exist (there are "
-                    f'{", ".join(found) or "no lists of training images"}): {REMEDY}, '
-                    'or choose other sources'
+                    f"WebVision's list {printable(path)} does not exist (there are "
+                    f'{printable(", ".join(found)) or "no lists of training images"}): '
+                    f'{REMEDY}, or choose other sources'
                 )
         return paths
 
@@ -122,7 +127,8 @@ class WebVision(CompactDataset):
             if os.path.isdir(os.path.join(root, name)):
                 return os.path.join(root, name)
         raise FileNotFoundError(
-            f'WebVision found no folder of images {" or ".join(names)} in {root}: '
+            f'WebVision found no folder of images {" or ".join(names)} in '
+            f'{printable(root)}: '
             f'{REMEDY}, or name the folder in data_prefix'
         )
 
@@ -133,15 +139,15 @@ class WebVision(CompactDataset):
         def paths() -> Iterator[str]:
             for file in self.lists:
                 start = len(labels)
-                for name, label in _read_list(file):
+                for name, label in _read_list(file, self.folder):
                     if len(labels) == start:
                         self._check_first(file, name)
                     labels.append(label)
                     yield name
                 if len(labels) == start:
                     raise ValueError(
-                        f'{file} names no image: download the list again, or leave '
-                        'its source out of sources'
+                        f'{printable(file)} names no image: download the list again, '
+                        'or leave its source out of sources'
                     )
 
         self.paths = PackedStrings(paths())
@@ -152,7 +158,8 @@ class WebVision(CompactDataset):
         path = os.path.join(self.folder, name)
         if not os.path.isfile(path):
             raise FileNotFoundError(
-                f'The first image of {file} does not exist: {path}. Unpack the '
+                f'The first image of {printable(file)} does not exist: '
+                f'{printable(path)}. Unpack the '
                 f'images, or {REMEDY}, or name their folder in data_prefix.'
             )
 

@@ -18,9 +18,12 @@ from .compact import (
     existing_folder,
 )
 from .folder import EXTENSIONS
+from .paths import inside, printable
 
 LOCAL_HEADER = struct.Struct('<4s22xHH')
 LOCAL_SIGNATURE = b'PK\x03\x04'
+# Of one image, packed and unpacked: what an archive states is not to be trusted.
+MAX_BYTES = 1 << 30
 # Where an image lies in its archive; 30 bytes instead of the 500 of a ZipInfo.
 MEMBER = np.dtype(
     [
@@ -41,28 +44,41 @@ def list_members(path: str, endings: tuple[str, ...]) -> list[zipfile.ZipInfo]:
         endings: What the names of images end in, in lower case.
 
     Raises:
-        ValueError: If it is no whole zip file, or an image is encrypted or compressed
-            otherwise than by deflate; the message names it.
+        ValueError: If it is no whole zip file, or an image is encrypted, compressed
+            otherwise than by deflate, or named by a path that leaves the archive; the
+            message names it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except zipfile.BadZipFile as error:
         raise ValueError(
-            f'{path} is no zip file, or not a whole one ({error}): copy it again'
+            f'{printable(path)} is no zip file, or not a whole one ({error}): copy it '
+            'again'
         ) from error
     images = []
     for member in members:
-        parts = member.filename.split('/')
-        hidden = any(part.startswith('.') or part == '__MACOSX' for part in parts)
-        if hidden or not member.filename.lower().endswith(endings):
+        if not member.filename.lower().endswith(endings):
             continue
+        inside(path, member.filename, f'The archive {printable(path)}')
+        parts = member.filename.split('/')
+        if any(part.startswith('.') or part == '__MACOSX' for part in parts):
+            continue
+        numbers = member.header_offset, member.file_size, member.compress_size
+        if min(numbers) < 0 or max(numbers) >= 2**63:
+            raise ValueError(
+                f'{printable(member.filename)} in {printable(path)} states an '
+                'impossible place or size: copy the archive again'
+            )
         if member.flag_bits & 1:
-            raise ValueError(f'{path} is encrypted ({member.filename}): decrypt it')
+            raise ValueError(
+                f'{printable(path)} is encrypted ({printable(member.filename)}): '
+                'decrypt it'
+            )
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(
-                f'{member.filename} in {path} is compressed by method '
-                f'{member.compress_type}: pack it again with zip -0 or zip'
+                f'{printable(member.filename)} in {printable(path)} is compressed by '
+                f'method {member.compress_type}: pack it again with zip -0 or zip'
             )
         images.append(member)
     return sorted(images, key=lambda member: member.filename)
@@ -119,7 +135,7 @@ class ZipImages(CompactDataset):
             raise ValueError("ZipImages's zip_file is empty: name one or more archives")
         for path in self.archives:
             if not os.path.isfile(path):
-                raise FileNotFoundError(f'There is no zip file {path}')
+                raise FileNotFoundError(f'There is no zip file {printable(path)}')
         self.with_label = with_label
         self.extensions = tuple(ending.lower() for ending in extensions)
         self._files = ProcessFiles()
@@ -133,8 +149,8 @@ class ZipImages(CompactDataset):
             images = list_members(path, self.extensions)
             if not images:
                 raise ValueError(
-                    f'{path} holds no image (looking for {", ".join(self.extensions)})'
-                    ': name other endings in extensions'
+                    f'{printable(path)} holds no image (looking for '
+                    f'{", ".join(self.extensions)}): name other endings in extensions'
                 )
             rows = [
                 (x.header_offset, x.compress_size, x.file_size, x.CRC, x.compress_type)
@@ -151,11 +167,12 @@ class ZipImages(CompactDataset):
     def _find_labels(self, names: list[str]) -> np.ndarray:
         """Return the numbers of the folders, and set the classes."""
         folders = [os.path.dirname(name) for name in names]
+        where = printable(', '.join(self.archives))
         if '' in folders:
             raise ValueError(
-                f'The image {names[folders.index("")]} is in no folder of its archive '
-                f'({", ".join(self.archives)}), so it has no class: pass '
-                'with_label=False, or pack images by class'
+                f'The image {printable(names[folders.index("")])} is in no folder of '
+                f'its archive ({where}), so it has no class: pass with_label=False, or '
+                'pack images by class'
             )
         classes = self.CLASSES or sorted(set(folders))
         self._metainfo['classes'] = tuple(classes)
@@ -165,7 +182,7 @@ class ZipImages(CompactDataset):
             last = os.path.basename(folder)
             if folder not in numbers and last not in numbers:
                 raise ValueError(
-                    f'The folder {folder} of {", ".join(self.archives)} is none of the '
+                    f'The folder {printable(folder)} of {where} is none of the '
                     f'{len(classes)} classes: add it, or leave out classes'
                 )
             known[folder] = numbers.get(folder, numbers.get(last))
@@ -181,16 +198,24 @@ class ZipImages(CompactDataset):
         header = self._files.read(path, offset, LOCAL_HEADER.size)
         if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL_SIGNATURE):
             raise ValueError(f'no member begins at byte {offset} of the archive')
+        if max(packed, size) > MAX_BYTES:
+            raise ValueError(
+                f'it states {size} bytes, {packed} packed, more than the {MAX_BYTES} '
+                'that an image may have'
+            )
         _, name, extra = LOCAL_HEADER.unpack(header)
         start = offset + LOCAL_HEADER.size + name + extra
         content = self._files.read(path, start, packed)
         if method == zipfile.ZIP_DEFLATED:
+            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
             try:
-                content = zlib.decompress(content, -zlib.MAX_WBITS, max(size, 1))
+                # One byte more tells that there is more than the archive states.
+                content = unpacker.decompress(content, size + 1)
             except zlib.error as error:
                 raise ValueError(f'it cannot be unpacked ({error})') from error
         if len(content) != size:
-            raise ValueError(f'it has {len(content)} instead of {size} bytes')
+            number = len(content) if len(content) < size else 'more'
+            raise ValueError(f'it has {number} instead of {size} bytes')
         if zlib.crc32(content) != crc:
             raise ValueError('its checksum is wrong')
         return content

@@ -1,12 +1,10 @@
 """LoadImage and its twin for bytes: as mmcv on good images, clear about bad ones."""
 
 import io
-import logging
 
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
-from mmengine.logging import MMLogger
 from mmpretrain.datasets import CustomDataset
 from PIL import Image
 
@@ -129,26 +127,6 @@ def test_error_names_file_reason_and_remedies(tmp_path, name):
         LoadImage()(dict(img_path=str(path)))
     for words in (str(path), reason, 'Remove', "on_error='skip'"):
         assert words in str(caught.value)
-
-
-class Recorder(logging.Handler):
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def emit(self, record):
-        self.lines.append(record.getMessage())
-
-
-@pytest.fixture
-def logged():
-    logger = MMLogger.get_current_instance()
-    recorder = Recorder()
-    for duplicates in logger.handlers[0].filters:
-        recorder.addFilter(type(duplicates)(logger.name))
-    logger.addHandler(recorder)
-    yield recorder.lines
-    logger.removeHandler(recorder)
 
 
 @pytest.mark.parametrize('name', BAD)

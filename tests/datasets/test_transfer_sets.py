@@ -233,6 +233,7 @@ def test_groups_are_not_torn_apart(tmp_path, name):
         ('ucf101', 'ucfTrainTestlist/classInd.txt', 'Sleep\n', "'number class'"),
         ('ucf101', 'ucfTrainTestlist/classInd.txt', '\n', 'classInd.txt is empty'),
         ('hateful_memes', 'train.jsonl', '{"img": "a"}\n', r"line 1 must be .*'label'"),
+        ('hateful_memes', 'train.jsonl', '{"img": 1, "label": 1}', r'line 1 must be'),
         ('hateful_memes', 'train.jsonl', '\n', 'train.jsonl is empty'),
     ],
 )

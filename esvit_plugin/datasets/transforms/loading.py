@@ -1,8 +1,7 @@
 """Loading an image file or record, with a clear answer to a damaged one."""
 
+import contextlib
 import logging
-import struct
-from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -14,68 +13,14 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-# A PNG ends with an empty IEND chunk, so its checksum is the same in every file.
-PNG_END = b'IEND\xaeB`\x82'
-JPEG_START = b'\xff\xd8'
-JPEG_END = b'\xff\xd9'
-JPEG_SCAN = 0xDA
-# The segments that state the size: all of 0xC0-0xCF but three of other use.
-JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+from ..paths import printable
+from .deep_image import decode_deep, warn_of_lost_bits
+from .image_header import image_size, is_truncated, jpeg_size, no_pillow_limit
+
 # OpenCV's flags for decoding at 1/8, 1/4, 1/2, beside those of colour and orientation.
 REDUCED_FLAGS = {8: 64, 4: 32, 2: 16}
-
-
-def _jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of the data of each segment up to the first scan."""
-    position = len(JPEG_START)
-    while position + 4 <= len(content):
-        fill, marker, length = struct.unpack_from('>BBH', content, position)
-        if fill != 0xFF:
-            return
-        if marker == 0xFF:  # markers may be padded with any number of 0xFF
-            position += 1
-            continue
-        yield marker, position + 4, position + 2 + length
-        position += 2 + length
-        if marker == JPEG_SCAN:
-            return
-
-
-def jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Return the height and width that a JPEG's header states, before any rotation.
-
-    Args:
-        content: The bytes of the file.
-
-    Returns:
-        None if it is no JPEG, or its header is damaged.
-    """
-    if not content.startswith(JPEG_START):
-        return None
-    for marker, start, end in _jpeg_segments(content):
-        if marker in JPEG_FRAMES and start + 5 <= min(end, len(content)):
-            height, width = struct.unpack_from('>HH', content, start + 1)
-            return height, width
-    return None
-
-
-def is_truncated(content: bytes) -> bool:
-    """Say whether a JPEG or PNG file stops before its end marker.
-
-    The end marker of a JPEG is looked for after the header, since the header may hold
-    a thumbnail with a marker of its own; inside the coded data it cannot occur.
-    Other formats give False: their decoders notice by themselves.
-
-    Args:
-        content: The bytes of the file.
-    """
-    if content.startswith(JPEG_START):
-        for marker, _, end in _jpeg_segments(content):
-            if marker == JPEG_SCAN:
-                return content.rfind(JPEG_END, end) < 0
-        return True
-    return content.startswith(PNG_SIGNATURE) and content.rfind(PNG_END) < 0
+# Above this Pillow refuses an image as a decompression bomb.
+MAX_PIXELS = 178956970
 
 
 @TRANSFORMS.register_module()
@@ -108,11 +53,24 @@ class LoadImage(LoadImageFromFile):
             group's least scale: 500 for the paper's views, which then differ from
             those of full size by less than a grey level in the mean. Defaults to
             None, full size.
+        max_pixels: An image whose header states more pixels is a bad file, which is
+            not decoded: one of 20,000 x 20,000 takes gigabytes. It is the size of the
+            file that counts, also with ``min_side``. A file whose header cannot be
+            read is bad, too. None for no limit, Pillow's own included. Defaults to
+            178956970, above which Pillow refuses images.
+        bit_depth: Significant bits, 9 to 16, of images with 16 bits per channel. Of
+            these, decoders to 8 bits keep the high byte, so images of a camera of 10
+            to 14 bits come out nearly black (of which the first is warned). With this,
+            the full range of that depth becomes 0 to 255. Images of 8 bits stay as
+            they are; values above that range become 255, and an image with more than
+            1% of such is a bad file. Defaults to None, the full range of the file's
+            type.
         backend_args: Of the file backend, as for ``mmengine.fileio.get``.
 
     Raises:
-        ValueError: If ``on_error`` is neither 'raise' nor 'skip', ``min_side`` is no
-            positive integer, or it is given for a decoder other than 'cv2' or for
+        ValueError: If ``on_error`` is neither 'raise' nor 'skip', ``min_side`` or
+            ``max_pixels`` is no positive integer, ``bit_depth`` is not 9 to 16, or
+            ``min_side`` or ``bit_depth`` is given for a decoder other than 'cv2' or for
             ``color_type='unchanged'``.
     """
 
@@ -126,25 +84,33 @@ class LoadImage(LoadImageFromFile):
         imdecode_backend: str = 'cv2',
         on_error: str = 'raise',
         min_side: int | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+        bit_depth: int | None = None,
         *,
         backend_args: dict[str, Any] | None = None,
     ) -> None:
+        name = type(self).__name__
         if on_error not in ('raise', 'skip'):
             raise ValueError(
-                f"{type(self).__name__}'s on_error must be 'raise' or 'skip', got "
-                f'{on_error!r}'
+                f"{name}'s on_error must be 'raise' or 'skip', got {on_error!r}"
             )
-        if min_side is not None:
-            if not isinstance(min_side, Integral) or min_side < 1:
+        for option, value in (('min_side', min_side), ('max_pixels', max_pixels)):
+            if value is not None and (not isinstance(value, Integral) or value < 1):
                 raise ValueError(
-                    f"{type(self).__name__}'s min_side must be a positive integer or "
-                    f'None, got {min_side!r}'
+                    f"{name}'s {option} must be a positive integer or None, got "
+                    f'{value!r}'
                 )
-            if imdecode_backend != 'cv2' or color_type == 'unchanged':
+        if bit_depth not in (None, *range(9, 17)):
+            raise ValueError(
+                f"{name}'s bit_depth must be 9 to 16, the bits that the camera uses, "
+                f'or None, got {bit_depth!r}'
+            )
+        for option, value in (('min_side', min_side), ('bit_depth', bit_depth)):
+            if value and (imdecode_backend != 'cv2' or color_type == 'unchanged'):
                 raise ValueError(
-                    f"{type(self).__name__}'s min_side needs imdecode_backend='cv2' "
-                    "and a color_type other than 'unchanged', got "
-                    f'{imdecode_backend!r} and {color_type!r}'
+                    f"{name}'s {option} needs imdecode_backend='cv2' and a color_type "
+                    f"other than 'unchanged', got {imdecode_backend!r} and "
+                    f'{color_type!r}'
                 )
         super().__init__(
             to_float32=to_float32,
@@ -154,10 +120,28 @@ class LoadImage(LoadImageFromFile):
         )
         self.on_error = on_error
         self.min_side = min_side
+        self.max_pixels = max_pixels
+        self.bit_depth = bit_depth
 
     def _content(self, results: dict) -> bytes:
         """Return the encoded image of one sample."""
         return fileio.get(results['img_path'], backend_args=self.backend_args)
+
+    def _check_size(self, content: bytes) -> None:
+        """Refuse an image of too many pixels before it is decoded."""
+        if self.max_pixels is None:
+            return
+        size = image_size(content)
+        if size is None:
+            raise OSError(
+                'the decoder cannot read it as an image, or only where max_pixels=None '
+                'leaves its size unchecked'
+            )
+        if size[0] * size[1] > self.max_pixels:
+            raise OSError(
+                f'it has {size[1]} x {size[0]} = {size[0] * size[1]} pixels, more than '
+                f'max_pixels={self.max_pixels} allows'
+            )
 
     def _flag(self, content: bytes) -> str | int:
         """Return what to tell the decoder about colour and size."""
@@ -169,6 +153,12 @@ class LoadImage(LoadImageFromFile):
                 return imread_flags[self.color_type] | flag
         return self.color_type
 
+    def _decode(self, content: bytes, flag: str | int) -> np.ndarray | None:
+        # The size is checked already, and Pillow's own limit may be lower.
+        pillow = self.imdecode_backend == 'pillow'
+        with no_pillow_limit() if pillow else contextlib.nullcontext():
+            return mmcv.imfrombytes(content, flag=flag, backend=self.imdecode_backend)
+
     def _read(self, results: dict) -> np.ndarray:
         """Return the decoded image; any exception means that the file is no good."""
         content = self._content(results)
@@ -176,11 +166,18 @@ class LoadImage(LoadImageFromFile):
             raise OSError(f'the {self.unit} is empty')
         if is_truncated(content):
             raise OSError(f'the {self.unit} is truncated')
-        img = mmcv.imfrombytes(
-            content, flag=self._flag(content), backend=self.imdecode_backend
-        )
+        self._check_size(content)
+        flag = self._flag(content)
+        if self.bit_depth is None:
+            img = self._decode(content, flag)
+        else:
+            img = decode_deep(content, flag, self.bit_depth)
         if img is None:
             raise OSError('the decoder cannot read it as an image')
+        if self.bit_depth is None and self.color_type != 'unchanged':
+            pillow = self.imdecode_backend == 'pillow'
+            path, owner = results['img_path'], type(self).__name__
+            warn_of_lost_bits(content, img, path, owner, pillow)
         return img
 
     def transform(self, results: dict) -> dict | None:
@@ -195,12 +192,12 @@ class LoadImage(LoadImageFromFile):
         Raises:
             OSError: If the file is bad and ``on_error`` is 'raise'.
         """
-        path = results['img_path']
         try:
             img = self._read(results)
         # Decoders raise whatever they like, SyntaxError and struct.error included.
         except Exception as error:
-            problem = f'Cannot load the image {path}: {error}.'
+            path = printable(results['img_path'])
+            problem = f'Cannot load the image {path}: {printable(error)}.'
             if self.on_error == 'raise':
                 raise OSError(
                     f'{problem} Remove or replace the {self.unit}, or pass '
@@ -223,6 +220,7 @@ class LoadImage(LoadImageFromFile):
             f'color_type={self.color_type!r}, '
             f'imdecode_backend={self.imdecode_backend!r}, '
             f'on_error={self.on_error!r}, min_side={self.min_side}, '
+            f'max_pixels={self.max_pixels}, bit_depth={self.bit_depth}, '
             f'backend_args={self.backend_args})'
         )
 
@@ -245,6 +243,9 @@ class LoadImageFromBytes(LoadImage):
         on_error: As for ``LoadImage``: 'raise' (default) or 'skip'.
         min_side: As for ``LoadImage``: pixels to leave to the shorter side, or None
             (default).
+        max_pixels: As for ``LoadImage``: the most pixels to decode, or None. Defaults
+            to 178956970.
+        bit_depth: As for ``LoadImage``: significant bits of 16, or None (default).
 
     Raises:
         ValueError: As for ``LoadImage``.
@@ -259,8 +260,18 @@ class LoadImageFromBytes(LoadImage):
         imdecode_backend: str = 'cv2',
         on_error: str = 'raise',
         min_side: int | None = None,
+        max_pixels: int | None = MAX_PIXELS,
+        bit_depth: int | None = None,
     ) -> None:
-        super().__init__(to_float32, color_type, imdecode_backend, on_error, min_side)
+        super().__init__(
+            to_float32,
+            color_type,
+            imdecode_backend,
+            on_error,
+            min_side,
+            max_pixels,
+            bit_depth,
+        )
 
     def _content(self, results: dict) -> bytes:
         content, problem = results.pop('img_bytes'), results.pop('img_error', None)

@@ -1,0 +1,127 @@
+"""Names of files: walking folders, lists of names, and names in messages."""
+
+import logging
+import os
+from collections.abc import Iterator
+
+from mmengine.logging import print_log
+
+NUM_NAMED = 3
+
+
+def printable(name: object) -> str:
+    r"""Return a name as it can be printed and logged, in one line.
+
+    File names need not be UTF-8. Python then holds their bytes as lone surrogates,
+    which no stream takes; these and control characters are written as in ``repr``.
+
+    Args:
+        name: A name, a path, an error or any text that may hold names.
+
+    Example:
+        >>> printable('a\udce4.jpg')
+        'a\\udce4.jpg'
+    """
+    text = str(name)
+    if text.isprintable():
+        return text
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def may_leave(name: str) -> bool:
+    """Say whether :func:`inside` has to look at a name; fast, as most are harmless."""
+    return '..' in name or name.startswith('/')
+
+
+def inside(folder: str, name: str, where: str, absolute: bool = False) -> str:
+    """Return the path of a name that a list gives, which must lie below a folder.
+
+    Lists come with data sets from anywhere, so a name in one must not reach another
+    part of the machine. Links in the folder itself are the user's own, and followed.
+
+    Args:
+        folder: The folder.
+        name: The name.
+        where: The place of the name, for messages.
+        absolute: Whether absolute names are allowed. Defaults to False.
+
+    Raises:
+        ValueError: If the name is absolute or leads out of the folder by '..'.
+    """
+    if may_leave(name):
+        leaves = os.path.normpath(name).split(os.sep)[0] == os.pardir
+        if leaves or (os.path.isabs(name) and not absolute):
+            raise ValueError(
+                f'{where}: the name {printable(name[:200])!r} leads out of the folder '
+                f'{printable(folder)}: write it relative to that folder, without '
+                "leaving it by '..', or remove it"
+            )
+    return os.path.join(folder, name)
+
+
+def walk_files(
+    folder: str, skipped: list[str], recursive: bool = True
+) -> Iterator[str]:
+    """Yield the files below a folder by their names relative to it, in no order.
+
+    Hidden files and folders (names beginning with a dot) are left out. Links to files
+    and folders are followed.
+
+    Args:
+        folder: The folder.
+        skipped: Takes a description of each entry that is left out: a folder that
+            cannot be read, a link to nothing, or to a folder that it lies in.
+            (Whether a file can be read shows when it is.)
+        recursive: Whether to go into sub-folders. Defaults to True.
+    """
+    # A stack, as folders may be nested deeper than functions.
+    waiting = [('', frozenset[tuple[int, int]]())]
+    while waiting:
+        place, above = waiting.pop()
+        path = os.path.join(folder, place) if place else folder
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in above:
+                raise OSError('a link back to a folder that it lies in')
+            with os.scandir(path) as found:
+                entries = [x for x in found if not x.name.startswith('.')]
+        except OSError as error:
+            skipped.append(_describe(path, error))
+            continue
+        above |= {(status.st_dev, status.st_ino)}
+        for entry in entries:
+            name = os.path.join(place, entry.name)
+            try:
+                if entry.is_dir():
+                    if recursive:
+                        waiting.append((name, above))
+                elif entry.is_file():
+                    yield name
+                elif entry.is_symlink():
+                    entry.stat()  # says why it leads nowhere
+            except OSError as error:
+                skipped.append(_describe(entry.path, error))
+
+
+def _describe(path: str, error: OSError) -> str:
+    return printable(f'{path} ({error.strerror or error})')
+
+
+def warn_of_skipped(owner: str, skipped: list[str]) -> None:
+    """Log one warning about the entries that :func:`walk_files` left out, if any.
+
+    Args:
+        owner: The data set, for the message.
+        skipped: Their descriptions.
+    """
+    if not skipped:
+        return
+    more = len(skipped) - NUM_NAMED
+    print_log(
+        f'{owner} left out {len(skipped)} entries of folders that cannot be read: '
+        + '; '.join(sorted(skipped)[:NUM_NAMED])
+        + (f'; and {more} more' if more > 0 else '')
+        + '. Mend or remove them, or go on without them.',
+        'current',
+        logging.WARNING,
+    )
