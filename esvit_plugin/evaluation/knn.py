@@ -1,6 +1,7 @@
 """Weighted k-nearest-neighbour classification of features."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from mmengine.device import get_device
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..models.checks import check_temperatures
 from .features import extract_features
 
 
@@ -45,8 +47,10 @@ def weighted_knn(
         the second is the accuracy over all of them, 100.
 
     Raises:
-        ValueError: If shapes do not fit, a set is empty or a k is not positive.
+        ValueError: If shapes do not fit, a set is empty, a k is not positive or the
+            temperature is below 1e-4 or not finite.
     """
+    _check('weighted_knn', ks, temperature)
     for name, feats, labels in (
         ('train', train_feats, train_labels),
         ('test', test_feats, test_labels),
@@ -61,8 +65,6 @@ def weighted_knn(
             f'weighted_knn: train features have {train_feats.shape[1]} channels, test '
             f'features {test_feats.shape[1]}.'
         )
-    if min(ks) < 1:
-        raise ValueError(f'weighted_knn: every k must be >= 1, got {tuple(ks)}.')
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
     largest = min(max(ks), len(train_feats))
     correct = {k: torch.zeros(2) for k in ks}
@@ -71,7 +73,8 @@ def weighted_knn(
         similarity, neighbours = _nearest(
             test_feats[block], train_feats, largest, train_block_size
         )
-        weights = (similarity / temperature).exp()
+        # Only ratios count: relative to the nearest one, no vote overflows.
+        weights = ((similarity - similarity[:, :1]) / temperature).exp()
         classes = train_labels[neighbours]
         target = test_labels[block].unsqueeze(1)
         for k in ks:
@@ -83,6 +86,15 @@ def weighted_knn(
             correct[k] += torch.stack([hits[:, 0].sum(), hits.sum()]).cpu()
     scale = 100 / len(test_feats)
     return {k: (float(c[0]) * scale, float(c[1]) * scale) for k, c in correct.items()}
+
+
+def _check(name: str, ks: Sequence[int], temperature: float) -> None:
+    if not len(ks) or not all(isinstance(k, Integral) and k >= 1 for k in ks):
+        raise ValueError(
+            f'{name}: every k must be >= 1, got {tuple(ks)}; the usual ones are 10, '
+            '20, 100 and 200.'
+        )
+    check_temperatures(name, temperature=temperature)
 
 
 def _nearest(
@@ -121,7 +133,12 @@ def knn_accuracy(
 
     Returns:
         Top-1 and top-5 accuracy in percent for each k.
+
+    Raises:
+        ValueError: As :func:`weighted_knn`; for a k or the temperature before any
+            feature is extracted.
     """
+    _check('knn_accuracy', ks, temperature)
     train, test = (
         [tensor.to(get_device()) for tensor in extract_features(model, loader, extract)]
         for loader in loaders

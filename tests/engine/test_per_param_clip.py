@@ -87,3 +87,20 @@ def test_two_groups_with_decay_on_matrices_only():
     assert sorted(shapes) == [(2,), (4,), (4,), (4,), (5,)]
     with pytest.raises(ValueError, match='takes no paramwise_cfg'):
         build_optim_wrapper(model, {**cfg, 'paramwise_cfg': dict(bias_lr_mult=2)})
+
+
+@pytest.mark.parametrize('name', ['', 'Amp'])
+@pytest.mark.parametrize('value', [0, -3.0, float('nan'), float('inf')])
+def test_limits_that_stop_or_spoil_training_are_refused(name, value, monkeypatch):
+    monkeypatch.setattr(
+        'esvit_plugin.engine.optimizers.per_param_clip.get_device', lambda: 'cuda'
+    )
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1)
+    with pytest.raises(ValueError, match=f'max_norm must be .*, got {value}; .*=None'):
+        OPTIM_WRAPPERS.build(
+            dict(
+                type=f'PerParamClip{name}OptimWrapper',
+                clip_grad=dict(max_norm=value),
+                optimizer=optimizer,
+            )
+        )

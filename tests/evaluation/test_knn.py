@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from esvit_plugin.evaluation import weighted_knn
+from esvit_plugin.evaluation import knn_accuracy, weighted_knn
 
 
 def plain_knn(train, train_labels, test, test_labels, k, temperature):
@@ -85,6 +85,11 @@ def test_more_neighbours_than_images_and_fewer_than_five_classes():
         (dict(test_feats=torch.zeros(0, 2)), 'test features must be'),
         (dict(test_feats=torch.zeros(4, 3)), 'test\n?.*features 3'),
         (dict(ks=(0,)), r'every k must be >= 1, got \(0,\)'),
+        (dict(ks=(10, 2.5)), r'every k must be >= 1, got \(10, 2.5\)'),
+        (dict(ks=()), r'every k must be >= 1, got \(\)'),
+        (dict(temperature=0), 'finite .* got temperature=0; .* 0.07 for k-NN'),
+        (dict(temperature=-0.07), 'got temperature=-0.07'),
+        (dict(temperature=float('nan')), 'got temperature=nan'),
     ],
 )
 def test_bad_input_is_refused(change, message):
@@ -97,6 +102,31 @@ def test_bad_input_is_refused(change, message):
     )
     with pytest.raises(ValueError, match=message):
         weighted_knn(**{**options, **change})
+
+
+@pytest.mark.parametrize('options', [dict(ks=(20, 0)), dict(temperature=0.0)])
+def test_options_are_checked_before_features_are_extracted(options):
+    def never(*_):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match='^knn_accuracy: '):
+        knn_accuracy(never, [never, never], extract=never, **options)
+
+
+def test_small_temperatures_do_not_overflow():
+    """The nearest one decides, not the first class of several infinite votes."""
+    train = torch.tensor([[1.0, 0.1], [1.0, 0.0], [1.0, 0.01]])
+    labels = torch.tensor([0, 1, 2])
+    for temperature in (1e-4, 0.005, 0.07):
+        found = weighted_knn(
+            train,
+            labels,
+            train,
+            labels,
+            ks=(3,),
+            temperature=temperature,
+        )
+        assert found[3][0] == 100.0
 
 
 def test_matches_the_authors_program(golden):

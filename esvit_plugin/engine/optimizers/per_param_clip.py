@@ -1,5 +1,6 @@
 """Optimiser wrappers that clip each parameter's gradient by its own norm."""
 
+import math
 from typing import Any
 
 import torch
@@ -21,6 +22,12 @@ class _PerParamClip:
                 f'{type(self).__name__} clips every parameter by its own norm and '
                 'takes clip_grad=dict(max_norm=...) only, got '
                 f'clip_grad={dict(clip_grad)}.'
+            )
+        if clip_grad is not None and not 0 < clip_grad['max_norm'] < math.inf:
+            raise ValueError(
+                f'{type(self).__name__}: clip_grad.max_norm must be positive and '
+                f'finite, got {clip_grad["max_norm"]}; for no clipping pass '
+                'optim_wrapper.clip_grad=None.'
             )
         super().__init__(*args, **kwargs)
 
@@ -52,7 +59,8 @@ class PerParamClipOptimWrapper(_PerParamClip, OptimWrapper):
             ``accumulative_counts``.
 
     Raises:
-        ValueError: If ``clip_grad`` has other keys than ``max_norm``.
+        ValueError: If ``clip_grad`` has other keys than ``max_norm``, or that is not
+            positive and finite.
     """
 
 
@@ -69,7 +77,7 @@ class PerParamClipAmpOptimWrapper(_PerParamClip, AmpOptimWrapper):
 
     Raises:
         ValueError: If ``dtype`` is another one, or ``clip_grad`` has other keys
-            than ``max_norm``.
+            than ``max_norm``, or that is not positive and finite.
         RuntimeError: On a CPU, where mmengine has no mixed precision.
     """
 

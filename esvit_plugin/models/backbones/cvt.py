@@ -181,7 +181,9 @@ class CvT(MultiStageBackbone):
             linear and convolution weights, and zero biases.
 
     Raises:
-        ValueError: If the architecture is unknown or its lists do not fit.
+        ValueError: If the architecture is unknown or its lists do not fit, a stage
+            does not exist, the window is smaller than 1 or ``drop_path_rate`` is
+            outside [0, 1).
 
     Example:
         >>> import torch
@@ -225,7 +227,16 @@ class CvT(MultiStageBackbone):
                 dict(type='TruncNormal', layer=['Linear', 'Conv2d'], std=0.02),
                 dict(type='Constant', layer=['LayerNorm', '_BatchNorm'], val=1.0),
             ]
-        super().__init__(arch, out_indices, frozen_stages, norm_cfg, init_cfg)
+        super().__init__(
+            arch,
+            out_indices,
+            frozen_stages,
+            window_size,
+            drop_path_rate,
+            4,  # the stride of the first embedding
+            norm_cfg,
+            init_cfg,
+        )
         self.norm_eval = norm_eval
         self.stages = ModuleList()
         widths = [in_channels, *self.num_features]

@@ -10,25 +10,31 @@ from mmpretrain.models.utils import build_norm_layer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..checks import check_at_least, check_drop_path, check_image, check_stages
 from ..last_blocks import BlockLayout, mean_pool
 
 
 class MultiStageBackbone(BaseBackbone):
     """Base of backbones whose stages turn a map into a smaller one.
 
-    A subclass fills ``self.stages``. Each stage has an ``embed`` layer and a list of
-    ``blocks``, takes a map (B, C, H, W) and returns one with channels last.
+    A subclass fills ``self.stages``, then calls ``train``, which freezes stages: what
+    is trained must be final before a runner wraps the model for several processes.
+    Each stage has an ``embed`` layer and a list of ``blocks``, takes a map (B, C, H, W)
+    and returns one with channels last.
 
     Args:
         arch: Name of an entry of ``arch_zoo``, or a dict like one.
         out_indices: Stages whose output is returned, each after its own norm.
         frozen_stages: Last stage that is not trained, -1 for none.
+        window_size: Side of a window, to be checked.
+        drop_path_rate: Stochastic depth rate of the last block, to be checked.
+        patch_size: Side of a patch in pixels: no image may be smaller.
         norm_cfg: Config of the layer norms.
         init_cfg: Initialisation.
 
     Raises:
-        ValueError: If the architecture is unknown or incomplete, or a stage does
-            not exist.
+        ValueError: If the architecture is unknown or incomplete, a stage does not
+            exist, the window or patch is smaller than 1, or the rate is outside [0, 1).
     """
 
     arch_zoo: dict[str, dict[str, Any]] = {}
@@ -39,6 +45,9 @@ class MultiStageBackbone(BaseBackbone):
         arch: str | dict,
         out_indices: Sequence[int],
         frozen_stages: int,
+        window_size: int,
+        drop_path_rate: float,
+        patch_size: int,
         norm_cfg: dict,
         init_cfg: dict | Sequence[dict] | None,
     ) -> None:
@@ -47,14 +56,12 @@ class MultiStageBackbone(BaseBackbone):
         self.depths: list[int] = list(self.arch_settings['depths'])
         self.num_features: list[int] = list(self.arch_settings['embed_dims'])
         self.num_layers = len(self.depths)
-        stages = range(self.num_layers)
-        wrong = [i for i in out_indices if i not in stages]
-        if wrong or frozen_stages not in (-1, *stages):
-            raise ValueError(
-                f'{type(self).__name__} has the stages 0 to {self.num_layers - 1}, '
-                f'but got out_indices={tuple(out_indices)} and '
-                f'frozen_stages={frozen_stages}.'
-            )
+        name = type(self).__name__
+        check_stages(name, self.num_layers, out_indices, frozen_stages)
+        check_drop_path(name, drop_path_rate)
+        check_at_least(name, 1, 'the paper uses 7 and 14', window_size=window_size)
+        check_at_least(name, 1, 'the paper uses 4', patch_size=patch_size)
+        self.patch_size = patch_size
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         for i in self.out_indices:
@@ -93,7 +100,11 @@ class MultiStageBackbone(BaseBackbone):
 
         Returns:
             The normalised maps (B, C_i, H_i, W_i) of ``out_indices``.
+
+        Raises:
+            ValueError: If the images are smaller than a patch.
         """
+        check_image(type(self).__name__, x, self.patch_size)
         outs = []
         for i, stage in enumerate(self.stages):
             out = stage(x)

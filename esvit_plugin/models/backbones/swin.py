@@ -11,6 +11,7 @@ from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..checks import check_at_least, check_drop_path, check_image, check_stages
 from ..last_blocks import BlockLayout, mean_pool
 from ..utils import resize_bias_table
 from .swin_blocks import FusedPatchMerging, FusedSwinBlock
@@ -44,17 +45,20 @@ class EsViTSwin(SwinTransformer):
             Defaults to 7.
         drop_path_rate: Stochastic depth rate of the last block, growing linearly
             from 0 at the first. Defaults to 0.1.
+        out_indices: Stages whose output is returned, each after its own norm.
+            Defaults to (3,).
+        frozen_stages: Last stage that is not trained. Defaults to -1, none.
         norm_cfg: Config of every normalisation layer.
             Defaults to ``dict(type='LN', eps=1e-6)``.
         init_cfg: Initialisation. Defaults to the paper's: linear weights from a
             truncated normal of std 0.02, biases 0.
-        **kwargs: Other options of mmpretrain's ``SwinTransformer``:
-            ``out_indices`` (with a norm on each), ``frozen_stages``, ``with_cp``,
+        **kwargs: Other options of mmpretrain's ``SwinTransformer``: ``with_cp``,
             ``drop_rate``, ``in_channels``, ...
 
     Raises:
-        ValueError: If ``arch`` is unknown, or ``img_size`` is no multiple of
-            ``patch_size``.
+        ValueError: If ``arch`` is unknown, a stage does not exist, ``img_size`` is no
+            multiple of ``patch_size`` or too small for the last stage, a patch or
+            window is smaller than 1, or ``drop_path_rate`` is outside [0, 1).
 
     Example:
         >>> import torch
@@ -71,6 +75,8 @@ class EsViTSwin(SwinTransformer):
         patch_size: int = 4,
         window_size: int = 7,
         drop_path_rate: float = 0.1,
+        out_indices: Sequence[int] = (3,),
+        frozen_stages: int = -1,
         norm_cfg: dict | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
         **kwargs: Any,
@@ -81,25 +87,38 @@ class EsViTSwin(SwinTransformer):
                 f'{sorted(self.arch_zoo)} or give a dict with embed_dims, depths '
                 'and num_heads.'
             )
+        settings = self.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
+        stages = len(settings['depths'])
+        check_stages('EsViTSwin', stages, out_indices, frozen_stages)
+        check_drop_path('EsViTSwin', drop_path_rate)
+        check_at_least('EsViTSwin', 1, 'the paper uses 4', patch_size=patch_size)
+        check_at_least('EsViTSwin', 1, 'use 7 or 14', window_size=window_size)
+        check_at_least(
+            'EsViTSwin',
+            patch_size * 2 ** (stages - 1),
+            f'the last of {stages} stages needs a position',
+            img_size=img_size,
+        )
         if img_size % patch_size:
             raise ValueError(
                 f'EsViTSwin: img_size={img_size} is no multiple of '
                 f'patch_size={patch_size}.'
             )
-        settings = self.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
         norm_cfg = norm_cfg or dict(type='LN', eps=1e-6)
         if init_cfg is None:
             init_cfg = [
                 dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
                 dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
             ]
-        grids = [img_size // patch_size // 2**i for i in range(len(settings['depths']))]
+        grids = [img_size // patch_size // 2**i for i in range(stages)]
         super().__init__(
             arch=arch,
             img_size=img_size,
             patch_size=patch_size,
             window_size=window_size,
             drop_path_rate=drop_path_rate,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
             # Padding is what makes any input size work. Shrunken stages are told
             # not to shift, which this option alone would make them do.
             pad_small_map=True,
@@ -122,6 +141,20 @@ class EsViTSwin(SwinTransformer):
             stage.blocks = ModuleList(FusedSwinBlock(block) for block in stage.blocks)
             if stage.downsample is not None:
                 stage.downsample = FusedPatchMerging(stage.downsample)
+        # Freezes stages; a runner may wrap the model for several processes first.
+        self.train()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Run the stages on images (B, 3, H, W).
+
+        Returns:
+            The normalised maps (B, C_i, H_i, W_i) of ``out_indices``.
+
+        Raises:
+            ValueError: If the images are smaller than a patch.
+        """
+        check_image('EsViTSwin', x, self.patch_size)
+        return super().forward(x)
 
     def _prepare_relative_position_bias_table(
         self, state_dict: dict, prefix: str, *_: Any

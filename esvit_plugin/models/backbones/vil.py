@@ -1,5 +1,6 @@
 """Vision Longformer (ViL), the multi-scale backbone with sliding-chunk attention."""
 
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from mmpretrain.models.utils import build_norm_layer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..checks import check_at_least
 from .multi_stage import MultiStageBackbone, drop_path_rates, run_block
 from .residual import add_branch, feed_forward
 from .vil_attention import ViLChunkAttention, ViLFullAttention
@@ -187,8 +189,9 @@ class ViL(MultiStageBackbone):
             linear weights, tokens and position biases, and zero biases.
 
     Raises:
-        ValueError: If the architecture is unknown or its lists do not fit, or
-            ``img_size`` is no multiple of the patches' product.
+        ValueError: If the architecture is unknown or its lists do not fit, a stage
+            does not exist, ``img_size`` is no multiple of the patches' product, a
+            patch or window is smaller than 1, or ``drop_path_rate`` is outside [0, 1).
 
     Example:
         >>> import torch
@@ -236,7 +239,16 @@ class ViL(MultiStageBackbone):
                 dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
                 dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
             ]
-        super().__init__(arch, out_indices, frozen_stages, norm_cfg, init_cfg)
+        super().__init__(
+            arch,
+            out_indices,
+            frozen_stages,
+            window_size,
+            drop_path_rate,
+            min(patch_sizes[:1], default=1),
+            norm_cfg,
+            init_cfg,
+        )
         lists = dict(patch_sizes=patch_sizes, num_global_tokens=num_global_tokens)
         for name, values in lists.items():
             if len(values) != self.num_layers:
@@ -244,6 +256,15 @@ class ViL(MultiStageBackbone):
                     f'ViL: {name} needs one number for each of {self.num_layers} '
                     f'stages, got {tuple(values)}.'
                 )
+        check_at_least(
+            'ViL', 1, 'the paper uses 4, 2, 2, 2', patch_sizes=min(patch_sizes)
+        )
+        check_at_least(
+            'ViL',
+            math.prod(patch_sizes),
+            f'the last stage of the patches {tuple(patch_sizes)} needs a position',
+            img_size=img_size,
+        )
         self.stages = ModuleList()
         grid, width = img_size, in_channels
         rates = drop_path_rates(drop_path_rate, self.depths)

@@ -5,6 +5,7 @@ from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ..checks import check_prototypes, check_temperatures
 from ..utils import upcast
 from .blockwise import blockwise_cross_entropy
 
@@ -21,8 +22,8 @@ class SelfDistillationHead(BaseModule):
         center_momentum: Weight of the old centre when it moves. Defaults to 0.9.
 
     Raises:
-        ValueError: If a temperature is not positive or the momentum is outside
-            [0, 1).
+        ValueError: If there are fewer than two prototypes, a temperature is below
+            1e-4 or not finite, or the momentum is outside [0, 1).
     """
 
     center: Tensor
@@ -37,11 +38,8 @@ class SelfDistillationHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         name = type(self).__name__
-        if min(student_temp, teacher_temp) <= 0:
-            raise ValueError(
-                f'{name}: temperatures must be positive, got '
-                f'student_temp={student_temp} and teacher_temp={teacher_temp}.'
-            )
+        check_prototypes(name, out_channels)
+        check_temperatures(name, student_temp=student_temp, teacher_temp=teacher_temp)
         if not 0 <= center_momentum < 1:
             raise ValueError(
                 f'{name}: center_momentum must be in [0, 1), got {center_momentum}.'
@@ -91,18 +89,28 @@ class SelfDistillationHead(BaseModule):
             with_entropy,
         )
         if self.training:
-            self.update_center(teacher.flatten(0, 1), teacher_prototypes)
+            self.update_center(teacher.flatten(0, 1), teacher_prototypes, losses[0])
         return losses
 
     @torch.no_grad()
-    def update_center(self, teacher: Tensor, teacher_prototypes: Tensor) -> None:
+    def update_center(
+        self,
+        teacher: Tensor,
+        teacher_prototypes: Tensor,
+        loss: Tensor | None = None,
+    ) -> None:
         """Move the centre towards the mean logits of the teacher's rows (N, D).
 
-        The mean runs over the batches of all processes, which must be of one size.
+        The mean runs over the batches of all processes, which must be of one size. The
+        centre stays where it is if the mean, or the loss of any process, is not finite.
         """
         with torch.autocast(teacher.device.type, enabled=False):
             mean = upcast(teacher).mean(dim=0, keepdim=True) @ teacher_prototypes.T
+        if loss is not None:
+            # So that all processes hear of it
+            mean = torch.where(torch.isfinite(loss), mean, torch.nan)
         all_reduce(mean, op='mean')
+        mean = torch.where(torch.isfinite(mean).all(), mean, self.center)
         self.center.lerp_(mean, 1 - self.center_momentum)
 
 

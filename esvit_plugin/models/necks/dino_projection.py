@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..checks import check_prototypes
 from ..utils import upcast
 
 
@@ -57,7 +58,8 @@ class DINOProjection(BaseModule):
             gains 1.
 
     Raises:
-        ValueError: If a width or the number of layers is not positive.
+        ValueError: If a width or the number of layers is not positive, or there are
+            fewer than two prototypes.
 
     Example:
         >>> import torch
@@ -88,6 +90,7 @@ class DINOProjection(BaseModule):
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f'DINOProjection: {name} must be >= 1, got {value}.')
+        check_prototypes('DINOProjection', out_channels)
         self.in_channels = in_channels
         self.out_channels = out_channels
         inner = [hidden_channels] * (num_layers - 1)

@@ -1,5 +1,6 @@
 """Augmentation and normalisation of multi-crop batches on the device."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,32 @@ class MultiCropDataPreprocessor(SelfSupDataPreprocessor):
         to_rgb: Whether to swap BGR, as mmcv loads images, to RGB.
             Defaults to False.
         **kwargs: Other options of ``SelfSupDataPreprocessor``.
+
+    Raises:
+        ValueError: If a mean is not finite, or a standard deviation not positive and
+            finite: every pixel would become NaN or infinite.
     """
+
+    def __init__(
+        self,
+        mean: Sequence[float | int] | None = None,
+        std: Sequence[float | int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        name = type(self).__name__
+        if mean is not None and not all(map(math.isfinite, mean)):
+            raise ValueError(
+                f'{name}: every mean must be finite, got mean={list(mean)}; give the '
+                "mean of each channel on the 0-255 scale in the config's "
+                'data_preprocessor.'
+            )
+        if std is not None and not all(0 < value < math.inf for value in std):
+            raise ValueError(
+                f'{name}: every std must be positive and finite, got std={list(std)}; '
+                "give that of each channel on the 0-255 scale in the config's "
+                'data_preprocessor.'
+            )
+        super().__init__(mean=mean, std=std, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """Normalise a batch.

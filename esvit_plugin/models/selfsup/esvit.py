@@ -159,7 +159,7 @@ class EsViT(BaseSelfSupervisor):
                 _copy_state(part, self.teacher[name])
 
     @torch.no_grad()
-    def update_teacher(self, momentum: float) -> None:
+    def update_teacher(self, momentum: float, skip: Tensor | None = None) -> None:
         """Move the teacher towards the student, t <- m t + (1 - m) s.
 
         Parameters only: batch-norm statistics are the teacher's own, it runs in
@@ -167,14 +167,25 @@ class EsViT(BaseSelfSupervisor):
 
         Args:
             momentum: The weight m of the old teacher, in [0, 1].
+            skip: Whether to leave the teacher alone, a bool of shape () on the device,
+                which the host does not wait for. Defaults to None, False.
         """
-        teacher: list[Tensor] = []
-        student: list[Tensor] = []
         for name, part in self._student_parts():
-            teacher += list(self.teacher[name].parameters())
-            student += list(part.parameters())
-        torch._foreach_mul_(teacher, momentum)
-        torch._foreach_add_(teacher, student, alpha=1 - momentum)
+            teacher: list[Tensor] = list(self.teacher[name].parameters())
+            student: list[Tensor] = list(part.parameters())
+            if skip is None:
+                torch._foreach_mul_(teacher, momentum)
+                torch._foreach_add_(teacher, student, alpha=1 - momentum)
+                continue
+            # Bounded, as 0 times infinity is not 0.
+            limit = torch.finfo(torch.float32).max
+            moved = torch._foreach_clamp_max(student, limit)
+            torch._foreach_clamp_min_(moved, -limit)
+            weights = skip.new_tensor([momentum, 1 - momentum], dtype=torch.float32)
+            weights = torch.where(skip, weights.new_tensor([1.0, 0.0]), weights)
+            torch._foreach_mul_(moved, weights[1])
+            torch._foreach_mul_(teacher, weights[0])
+            torch._foreach_add_(teacher, list(moved))
 
     def extract_feat(self, inputs: Tensor, source: str = 'teacher') -> Tensor:
         """Features of whole images, as k-NN evaluation uses them.

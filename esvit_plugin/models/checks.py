@@ -1,0 +1,125 @@
+"""Checks of options that several parts of a model have, each with one message."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+# Logits are products of unit vectors: divided by less, their softmax is one-hot.
+LEAST_TEMPERATURE = 1e-4
+
+
+def check_temperatures(owner: str, **temperatures: float) -> None:
+    """Refuse temperatures that overflow or vanish.
+
+    Args:
+        owner: Who takes them, for the message.
+        **temperatures: The options.
+
+    Raises:
+        ValueError: If one is below 1e-4 or not finite.
+    """
+    if not all(LEAST_TEMPERATURE <= t < math.inf for t in temperatures.values()):
+        given = ' and '.join(f'{name}={t}' for name, t in temperatures.items())
+        raise ValueError(
+            f'{owner}: temperatures must be finite and at least {LEAST_TEMPERATURE}, '
+            f'got {given}; the paper uses 0.1 for the student, 0.04 to 0.07 for the '
+            'teacher and 0.07 for k-NN.'
+        )
+
+
+def check_prototypes(owner: str, out_channels: int) -> None:
+    """Refuse fewer than two prototypes, of which every softmax is 1 and every loss 0.
+
+    Args:
+        owner: Who takes the number, for the message.
+        out_channels: The number K.
+
+    Raises:
+        ValueError: If it is below 2.
+    """
+    if out_channels < 2:
+        raise ValueError(
+            f'{owner}: out_channels must be at least 2, or there is nothing to tell '
+            f'apart, got {out_channels}; the paper has 65536 prototypes, and a neck '
+            'and its head need the same number.'
+        )
+
+
+def check_stages(
+    owner: str, num_stages: int, out_indices: Sequence[int], frozen_stages: int
+) -> None:
+    """Refuse stages that do not exist.
+
+    Args:
+        owner: The backbone, for the message.
+        num_stages: How many it has.
+        out_indices: Stages whose output is returned.
+        frozen_stages: Last stage that is not trained, -1 for none.
+
+    Raises:
+        ValueError: If one does not exist.
+    """
+    stages = range(num_stages)
+    wrong = [i for i in out_indices if i not in stages]
+    if wrong or frozen_stages not in (-1, *stages):
+        raise ValueError(
+            f'{owner} has the stages 0 to {num_stages - 1}, but got '
+            f'out_indices={tuple(out_indices)} and frozen_stages={frozen_stages} (-1 '
+            'freezes none).'
+        )
+
+
+def check_drop_path(owner: str, drop_path_rate: float) -> None:
+    """Refuse a rate outside [0, 1).
+
+    Args:
+        owner: The backbone, for the message.
+        drop_path_rate: Stochastic depth rate of its last block.
+
+    Raises:
+        ValueError: If it is outside.
+    """
+    if not 0 <= drop_path_rate < 1:
+        raise ValueError(
+            f'{owner}: drop_path_rate must be in [0, 1), got {drop_path_rate}; it is '
+            'the probability that the last block is left out, 0.1 in the paper.'
+        )
+
+
+def check_at_least(owner: str, least: int, remedy: str, **sizes: int) -> None:
+    """Refuse sizes below a number.
+
+    Args:
+        owner: Who takes them, for the message.
+        least: The least allowed.
+        remedy: What to pass instead.
+        **sizes: The options.
+
+    Raises:
+        ValueError: If one is smaller.
+    """
+    for name, size in sizes.items():
+        if size < least:
+            raise ValueError(
+                f'{owner}: {name} must be at least {least}, got {size}; {remedy}.'
+            )
+
+
+def check_image(owner: str, images: Tensor, patch: int) -> None:
+    """Refuse images in which not one patch fits, before anything is computed.
+
+    Args:
+        owner: The backbone, for the message.
+        images: The images (B, C, H, W).
+        patch: Side of a patch in pixels.
+
+    Raises:
+        ValueError: If a side is shorter.
+    """
+    if min(images.shape[-2:]) < patch:
+        height, width = images.shape[-2:]
+        raise ValueError(
+            f'{owner} cuts images into patches of {patch} px, but got one of {height} '
+            f'x {width} px; use larger crops, or resize the images.'
+        )
