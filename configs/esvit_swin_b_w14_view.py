@@ -10,7 +10,7 @@ model = dict(region_neck=None, region_head=None)
 # The second phase begins with one of these.
 default_hooks = dict(
     milestone=dict(
-        type='CheckpointHook',
+        type='AtomicCheckpointHook',
         interval=20,
         filename_tmpl='milestone_{}.pth',
         save_last=False,

@@ -7,9 +7,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmpretrain.registry import MODELS
+from torch import Tensor
 
+from .engine.checkpoints import check_finite_weights, load_checkpoint_file
+from .engine.cli import Failure
 from .engine.launch import load_config
 from .models import EsViT
 
@@ -41,7 +44,8 @@ def get_model(
 
     Raises:
         ValueError: If there is no config of that name, it has no model, or the
-            checkpoint does not fit.
+            checkpoint is damaged, not finite, or does not fit.
+        RuntimeError: If it does not fit a model of mmpretrain.
         FileNotFoundError: If the config file or the checkpoint does not exist.
 
     Example:
@@ -49,18 +53,58 @@ def get_model(
         >>> view, regions = model.encode(images)
     """
     cfg = find_model_config(config)
-    if checkpoint is not None and not os.path.isfile(checkpoint):
-        raise FileNotFoundError(f'There is no checkpoint {checkpoint}.')
+    # First, as a model may take long to build.
+    weights = None if checkpoint is None else read_weights(checkpoint)
     init_default_scope('mmpretrain')
     model = MODELS.build(copy.deepcopy(cfg))
-    if checkpoint is None:
+    if weights is None:
         model.init_weights()
     else:
         # An EsViT checks the names itself, and may lack its region parts.
         strict = not isinstance(model, EsViT)
-        load_checkpoint(model, os.fspath(checkpoint), map_location='cpu', strict=strict)
+        try:
+            _load_checkpoint_to_model(model, dict(state_dict=weights), strict)
+        except RuntimeError as error:
+            own = set(model.state_dict())
+            parts = {'missing': own - set(weights), 'unknown': set(weights) - own}
+            reason = '; '.join(
+                f'{what}: {", ".join(sorted(names)[:3])}'
+                for what, names in parts.items()
+                if names
+            )
+            reason = reason or ' '.join(str(error).split())[:300]
+            raise Failure(
+                f'{checkpoint} does not fit the {type(model).__name__} of the config: '
+                f'{reason}'
+            ) from error
     model.eval()
     return model
+
+
+def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
+    """Read the weights of a checkpoint, which must be finite.
+
+    Args:
+        checkpoint: A file of mmengine, or one of weights alone.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or has no weights or such that are not finite.
+    """
+    content = load_checkpoint_file(checkpoint)
+    weights = content.get('state_dict', content)
+    if not isinstance(weights, dict) or not any(
+        isinstance(value, Tensor) for value in weights.values()
+    ):
+        raise ValueError(
+            f'{checkpoint} has no weights (a state_dict of tensors), only '
+            f'{sorted(map(str, content))[:5]}.'
+        )
+    check_finite_weights(weights, os.fspath(checkpoint))
+    return weights
 
 
 def _named_configs() -> dict[str, Path]:

@@ -1,8 +1,11 @@
 """What the package needs of its environment, checked or arranged on import."""
 
 import importlib
+import pickle
 from typing import Any
 
+import numpy as np
+import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
@@ -56,26 +59,29 @@ def _getattr_of_history_buffer(owner: Any, name: str) -> Any:
     """
     allowed = {'mean', 'min', 'max', 'current'}
     if owner is not HistoryBuffer or name not in allowed:
-        raise ValueError(
-            f'The checkpoint asks for attribute {name!r} of {owner!r}; only '
-            f'{sorted(allowed)} of HistoryBuffer are allowed. '
-            'Do not load this file unless you trust its origin.'
+        raise pickle.UnpicklingError(
+            f'attribute {name!r} of {owner!r} is none that a log needs'
         )
     return getattr(owner, name)
+
+
+def _known_as(function: Any, module: str, name: str) -> Any:
+    """The function under the name by which checkpoints ask for it."""
+
+    def alias(*args: Any) -> Any:
+        return function(*args)
+
+    alias.__module__, alias.__name__, alias.__qualname__ = module, name, name
+    return alias
 
 
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load`` read mmengine's checkpoints with ``weights_only=True``.
 
-    From torch 2.6 on that protection is the default, and it refuses what mmengine
-    keeps beside the weights (``HistoryBuffer`` and numpy arrays and scalars).
-    The protection stays on: exactly these few names are allowed.
+    That protection, the default from torch 2.6 on, refuses what mmengine keeps beside
+    the weights (``HistoryBuffer`` and numpy arrays and scalars). It stays on: exactly
+    these few names are allowed. ``engine.checkpoints`` asks for it on older versions.
     """
-    import numpy as np
-    import torch
-
-    if digit_version(torch.__version__) < digit_version('2.6.0'):
-        return  # weights_only is off by default, and only types can be registered
     # The module was renamed in numpy 2; checkpoints of both must load.
     core = importlib.import_module(
         'numpy._core'
@@ -87,13 +93,11 @@ def allow_mmengine_checkpoints() -> None:
         HistoryBuffer,
         np.ndarray,
         np.dtype,
-        np.dtypes.Float64DType,
-        np.dtypes.Float32DType,
-        np.dtypes.Int64DType,
-        (_getattr_of_history_buffer, 'builtins.getattr'),
+        *{type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8')},
+        _known_as(_getattr_of_history_buffer, 'builtins', 'getattr'),
     ]
     for package in ('numpy._core', 'numpy.core'):
         for function in (multiarray._reconstruct, multiarray.scalar):
-            name = f'{package}.multiarray.{function.__name__}'
-            allowed.append((function, name))
+            module = f'{package}.multiarray'
+            allowed.append(_known_as(function, module, function.__name__))
     torch.serialization.add_safe_globals(allowed)

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
+from esvit_plugin.engine import EsViTRunner
 from esvit_plugin.engine.launch import prepare_launch
 
 SMALL_SWIN = dict(
@@ -155,7 +156,9 @@ def build_runner(work_dir: Any, **overrides: Any) -> Runner:
         default_hooks=dict(
             runtime_info=dict(type='LazyRuntimeInfoHook'),
             logger=dict(type='LoggerHook', interval=1),
-            checkpoint=dict(type='CheckpointHook', interval=1),
+            checkpoint=dict(type='AtomicCheckpointHook', interval=1),
+            finite_guard=dict(type='FiniteGuardHook'),
+            recovery=dict(type='RecoveryHook'),
         ),
         randomness=dict(seed=0),
         default_scope='mmpretrain',
@@ -163,4 +166,4 @@ def build_runner(work_dir: Any, **overrides: Any) -> Runner:
     cfg.update(overrides)
     # Runner takes this one from its config only.
     wrapper = cfg.pop('model_wrapper_cfg', None)
-    return Runner(**cfg, cfg=dict(model_wrapper_cfg=wrapper))
+    return EsViTRunner(**cfg, cfg=dict(model_wrapper_cfg=wrapper))

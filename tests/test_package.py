@@ -24,8 +24,11 @@ from esvit_plugin import compat
         (
             'HOOKS',
             'EMATeacherHook TeacherTempHook FreezeLastLayerHook KNNMonitorHook '
-            'RandomStateHook TrainingMonitorHook',
+            'RandomStateHook TrainingMonitorHook AtomicCheckpointHook '
+            'FiniteGuardHook RecoveryHook',
         ),
+        ('RUNNERS', 'EsViTRunner'),
+        ('LOOPS', 'ResumableTrainLoop'),
         ('OPTIM_WRAPPERS', 'PerParamClipOptimWrapper PerParamClipAmpOptimWrapper'),
         ('OPTIM_WRAPPER_CONSTRUCTORS', 'MatrixDecayOptimWrapperConstructor'),
     ],

@@ -1,5 +1,7 @@
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['esvit_plugin'])
+# Goes on inside an epoch, from whole checkpoints only; mmpretrain's tools take it, too.
+runner_type = 'EsViTRunner'
 
 default_hooks = dict(
     runtime_info=dict(type='LazyRuntimeInfoHook'),
@@ -7,13 +9,19 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Every epoch: it is where a run that was stopped goes on with --resume.
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
+    # Stops at the first loss or weight that is not finite.
+    finite_guard=dict(type='FiniteGuardHook'),
+    # Ends with a checkpoint when signalled. Also one every hour: minutes=60, or every
+    # 1000 iterations: interval=1000.
+    recovery=dict(type='RecoveryHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds after which processes give up on one that does not answer.
+    dist_cfg=dict(backend='nccl', timeout=1800),
 )
 visualizer = dict(
     type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

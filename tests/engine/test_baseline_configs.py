@@ -9,10 +9,13 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.hub import get_config
-from mmengine.runner import Runner
 from mmpretrain.registry import MODELS, TRANSFORMS
 
-from esvit_plugin.engine.launch import drop_late_schedules, load_config
+from esvit_plugin.engine.launch import (
+    build_runner,
+    drop_late_schedules,
+    load_config,
+)
 from esvit_plugin.models.features import split_features
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -210,7 +213,7 @@ def test_one_iteration(name, imagenet, tmp_path, monkeypatch):
         options['model.head.predictor.hid_channels'] = 64
     cfg = load_config(path, options)
     drop_late_schedules(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     record = Record()
     runner.register_hook(record, 'LOWEST')
     runner.train()

@@ -171,6 +171,70 @@ def test_the_monitor_warns_once_of_a_collapse(tmp_path, monkeypatch):
         assert len(scalars.data[0]) <= 4  # trimmed by the next value
 
 
+@pytest.mark.parametrize('accumulate', [1, 2])
+@pytest.mark.parametrize('momentum', [0.9995, 0.5])
+def test_a_short_run_forgets_its_initial_weights(tmp_path, momentum, accumulate):
+    hook = EMATeacherHook(momentum, start_share=0.01)
+    runner = build_runner(
+        tmp_path,
+        custom_hooks=[hook],
+        train_dataloader=loader_of(16),
+        train_cfg=dict(by_epoch=True, max_epochs=5),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.0), accumulative_counts=accumulate
+        ),
+    )
+    teacher, student = runner.model.teacher['neck'], runner.model.neck
+    with torch.no_grad():
+        for mine, theirs in zip(teacher.parameters(), student.parameters()):
+            mine.copy_(theirs + 1)
+    runner.model.init_weights = lambda: None
+    runner.train()
+    assert runner.max_iters == 20
+    share = math.prod(
+        hook.momentum(i, 20) for i in range(accumulate - 1, 20, accumulate)
+    )
+    assert hook.remaining_share(20, accumulate) == pytest.approx(share)
+    # What is left of the difference is the share of the initial weights.
+    left = (teacher.mlp[0].weight - student.mlp[0].weight).mean().item()
+    assert left == pytest.approx(share, rel=1e-3)
+    if momentum == 0.5 and accumulate == 1:
+        assert hook.start_momentum == 0.5 and share < 0.01
+    else:
+        assert share == pytest.approx(0.01, rel=1e-6)
+
+
+def loader_of(length):
+    return dict(
+        batch_size=4,
+        num_workers=0,
+        dataset=RandomViews(length),
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+    )
+
+
+def test_the_papers_momentum_is_as_it_was():
+    hook = EMATeacherHook()
+    assert (hook.start_momentum, hook.start_share) == (0.996, None)
+    assert hook.remaining_share(300 * 2502) < 1e-300
+    for share in (0, 1, -0.1):
+        with pytest.raises(ValueError, match='start_share must lie in'):
+            EMATeacherHook(start_share=share)
+
+
+def test_a_teacher_that_stays_random_is_warned_of(tmp_path, monkeypatch):
+    messages = []
+    monkeypatch.setattr(
+        'esvit_plugin.engine.hooks.training_monitor_hook.print_log',
+        lambda message, logger, level: messages.append(message),
+    )
+    build_runner(tmp_path).train()
+    (message,) = messages
+    assert 'After all 4 iterations 99 % of the weights' in message
+    assert 'EMATeacherHook.start_share=0.01' in message
+
+
 def test_a_healthy_run_has_no_warning_and_a_full_log(tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr(
@@ -178,6 +242,9 @@ def test_a_healthy_run_has_no_warning_and_a_full_log(tmp_path, monkeypatch):
         lambda message, logger, level: messages.append(message),
     )
     runner = build_runner(tmp_path, model=small_model(num_prototypes=512))
+    for hook in runner.hooks:
+        if isinstance(hook, EMATeacherHook):
+            hook.start_share = 0.01
     runner.train()
     assert not messages
     logged = set(runner.message_hub.log_scalars)

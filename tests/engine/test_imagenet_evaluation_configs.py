@@ -12,11 +12,14 @@ import pytest
 import torch
 from helpers import one_epoch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from mmpretrain.registry import MODELS, TRANSFORMS
 
 from esvit_plugin import get_model
-from esvit_plugin.engine.launch import drop_late_schedules, load_config
+from esvit_plugin.engine.launch import (
+    build_runner,
+    drop_late_schedules,
+    load_config,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
@@ -216,7 +219,7 @@ def test_one_iteration_from_the_teacher(name, imagenet, tmp_path, monkeypatch):
     teacher = MODELS.build(dict(cfg.model.backbone, init_cfg=None)).state_dict()
     weights = {f'teacher.backbone.{key}': value for key, value in teacher.items()}
     torch.save(dict(state_dict=weights), tmp_path / 'teacher.pth')
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     runner.train()
     # The whole network moved, and little: it began as the teacher.
     for key, param in runner.model.backbone.named_parameters():

@@ -6,10 +6,9 @@ import made_up_data
 import pytest
 import torch
 from helpers import one_epoch
-from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.launch import build_runner, load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'linear'
 NAMES = [path.stem for path in sorted(CONFIGS.glob('*.py'))]
@@ -38,7 +37,7 @@ def test_one_epoch_of_two_images(name, data, tmp_path):
     optimizer = paper.optim_wrapper.optimizer
     assert optimizer == dict(type='SGD', lr=0.004, momentum=0.9, weight_decay=0.0)
     assert {1.0, 3.0, 10.0} <= set(paper.model.lr_factors)
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     before = {k: v.clone() for k, v in runner.model.heads.state_dict().items()}
     runner.train()
     for key, value in runner.model.backbone.state_dict().items():

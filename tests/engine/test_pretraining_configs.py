@@ -6,9 +6,12 @@ import made_up_data
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
-from esvit_plugin.engine.launch import drop_late_schedules, load_config
+from esvit_plugin.engine.launch import (
+    build_runner,
+    drop_late_schedules,
+    load_config,
+)
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = [path.stem for path in sorted(CONFIGS.glob('esvit_*.py'))]
@@ -64,7 +67,7 @@ def test_one_iteration(name, data, tmp_path):
     # What it does is tested by itself, and takes longer than the step.
     cfg.custom_hooks = [h for h in cfg.custom_hooks if h.type != 'KNNMonitorHook']
     record = Record()
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     runner.register_hook(record, 'LOWEST')
     runner.train()
     assert record.sizes == [(1, 2, 3, 224, 224), (1, 2, 3, 96, 96)]

@@ -7,10 +7,14 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...evaluation.knn import knn_accuracy
-from .utils import unwrap_model
+from ..runner import EsViTRunner
+from ..signals import shield_workers
+from .recovery_hook import RecoveryHook
+from .utils import find_hook, unwrap_model
 
 
 @HOOKS.register_module()
@@ -61,7 +65,14 @@ class KNNMonitorHook(Hook):
         model = unwrap_model(runner)
         model.teacher.eval()
         runner.logger.info('k-NN of the teacher: extracting features')
-        results = knn_accuracy(model, self._loaders, self.ks, self.temperature)
+        recovery = find_hook(runner, RecoveryHook)
+
+        def extract(images: Tensor) -> Tensor:
+            if recovery is not None:
+                recovery.leave_evaluation(runner)
+            return model.extract_feat(images)
+
+        results = knn_accuracy(model, self._loaders, self.ks, self.temperature, extract)
         model.teacher.train()
         scalars = {}
         for k, (top1, top5) in results.items():
@@ -84,6 +95,7 @@ def build_eval_loader(cfg: dict) -> DataLoader:
     cfg = copy.deepcopy(dict(cfg))
     cfg.setdefault('sampler', dict(type='DefaultSampler', shuffle=False))
     cfg.setdefault('collate_fn', dict(type='default_collate'))
-    loader = Runner.build_dataloader(cfg, seed=0)
+    loader = EsViTRunner.build_dataloader(cfg, seed=0)
     loader.generator = torch.Generator()
+    shield_workers(loader)
     return loader

@@ -3,9 +3,11 @@
 from typing import Any
 
 import torch
-from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.hooks import RuntimeInfoHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
+
+from .utils import is_log_time
 
 
 @HOOKS.register_module()
@@ -40,20 +42,14 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
         if norm is not None:  # not all iterations make a step
             scalars['grad_norm'], runner.optim_wrapper.grad_norm = norm, None
         self._waiting.append(scalars)
-        if self._is_time(runner, batch_idx):
+        if is_log_time(self, runner, batch_idx):
             self._fetch(runner)
 
-    def _is_time(self, runner: Runner, batch_idx: int) -> bool:
-        if self.is_last_train_iter(runner):
-            return True
-        if self.end_of_epoch(runner.train_dataloader, batch_idx):
-            return True
-        return any(
-            self.every_n_train_iters(runner, hook.interval)
-            or self.every_n_inner_iters(batch_idx, hook.interval)
-            for hook in runner.hooks
-            if isinstance(hook, LoggerHook)
-        )
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put what waits into the history of the checkpoint."""
+        if getattr(self, '_waiting', None):
+            self._fetch(runner)
+            checkpoint['message_hub'] = runner.message_hub.state_dict()
 
     def _fetch(self, runner: Runner) -> None:
         tensors = [

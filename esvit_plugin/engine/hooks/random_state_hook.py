@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
+from ..seeding import SeededPipeline
+
 _KEY = 'random_states'
 
 
@@ -20,14 +22,15 @@ class RandomStateHook(Hook):
     """Makes runs reproducible, whether resumed or not and for any workers.
 
     - The state of every random generator (Python, numpy, torch, CUDA) of every
-      process is part of the checkpoints of an epoch's end, and set again on resume,
-      so that stochastic depth and everything else random goes on where it stopped.
-    - Transforms that draw by seed, epoch and sample (``MultiCrop``) are told seed
-      and epoch.
+      process is part of each checkpoint of a training, and set again on resume, so
+      that stochastic depth and everything else random goes on where it stopped.
+    - Transforms draw by seed, epoch and sample: ``MultiCrop`` is told seed and epoch,
+      for others the global generators are seeded before each image
+      (``SeededPipeline``). A ``RepeatDataset`` is left alone, as its copies of an
+      image would be equal.
     - Data loaders and validation do not touch the training's random stream.
 
-    With an iteration-based loop only the last point holds, as there is no end of an
-    epoch to start again from.
+    With an iteration-based loop only the last point holds.
     """
 
     # Restores last before an epoch, and gathers after evaluation but before
@@ -40,7 +43,7 @@ class RandomStateHook(Hook):
         self._before_val: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Give the loader a generator of its own.
+        """Give the loader a generator of its own, and its transforms seeds.
 
         A loader draws a seed from the global generator whenever it starts workers:
         once for persistent ones, and once more after a resume.
@@ -48,6 +51,8 @@ class RandomStateHook(Hook):
         loader = runner.train_dataloader
         if loader.generator is None:
             loader.generator = torch.Generator().manual_seed(runner.seed)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            _seed_pipelines(loader.dataset)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Restore the random state after a resume; tell the epoch to transforms."""
@@ -62,18 +67,25 @@ class RandomStateHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gather the states of all processes for a checkpoint."""
-        # Only the main process writes checkpoints, too late to gather there.
+        self.gather_random_states()
+
+    def gather_random_states(self) -> None:
+        """Put the states of this moment into the next checkpoint.
+
+        All processes must call it. Only the main process writes checkpoints, too late
+        to gather there.
+        """
         self._to_save = all_gather_object(_get_state())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put the states into the checkpoint, if it is one of an epoch's end."""
+        """Put the states into the checkpoint, if they are of this moment."""
         if self._to_save is not None:
             checkpoint[_KEY] = self._to_save
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Forget the states of the last epoch's end."""
+        """Forget the states of the last checkpoint."""
         self._to_save = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -105,13 +117,24 @@ class RandomStateHook(Hook):
 
 def _transforms(dataset: Any) -> list[Any]:
     """Transforms of a data set, also inside wrappers such as ``ConcatDataset``."""
-    pipeline = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
-    found = list(pipeline)
+    pipeline = getattr(dataset, 'pipeline', None)
+    found = list(getattr(pipeline, 'transforms', []))
+    if isinstance(pipeline, SeededPipeline):
+        found.append(pipeline)
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     for item in inner:
         if item is not None:
             found += _transforms(item)
     return found
+
+
+def _seed_pipelines(dataset: Any) -> None:
+    """Seed the pipelines of a data set, or of those that it joins."""
+    pipeline = getattr(dataset, 'pipeline', None)
+    if pipeline is not None and not isinstance(pipeline, SeededPipeline):
+        dataset.pipeline = SeededPipeline(pipeline)
+    for item in getattr(dataset, 'datasets', None) or []:
+        _seed_pipelines(item)
 
 
 def _get_state() -> dict[str, Any]:

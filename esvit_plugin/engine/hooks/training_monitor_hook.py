@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from .ema_teacher_hook import EMATeacherHook
-from .utils import single_optimizer, unwrap_model
+from .utils import find_hook, single_optimizer, steps_apart, unwrap_model
 
 
 @HOOKS.register_module()
@@ -32,6 +32,8 @@ class TrainingMonitorHook(Hook):
         min_spread: Feature spread below which images count as indistinguishable.
             Defaults to 0.01.
         max_history: Number of values kept of each logged scalar. Defaults to 10000.
+        max_start_share: Share of the weights that the teacher starts with, at the end
+            of training, above which a run counts as too short. Defaults to 0.05.
     """
 
     # Before LoggerHook (BELOW_NORMAL) writes, after RuntimeInfoHook (VERY_HIGH) has
@@ -39,20 +41,36 @@ class TrainingMonitorHook(Hook):
     priority = 'NORMAL'
 
     def __init__(
-        self, window: int = 100, min_spread: float = 0.01, max_history: int = 10000
+        self,
+        window: int = 100,
+        min_spread: float = 0.01,
+        max_history: int = 10000,
+        max_start_share: float = 0.05,
     ) -> None:
         self.window = window
         self.min_spread = min_spread
         self.max_history = max_history
+        self.max_start_share = max_start_share
         self._warned: set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
-        """Warn if nothing will move the teacher."""
-        if not any(isinstance(hook, EMATeacherHook) for hook in runner.hooks):
+        """Warn if nothing will move the teacher, or not far enough."""
+        hook = find_hook(runner, EMATeacherHook)
+        if hook is None:
             self._warn_once(
                 'teacher',
                 'There is no EMATeacherHook in custom_hooks: the teacher will stay at '
                 'its random weights.',
+            )
+            return
+        share = hook.remaining_share(runner.max_iters, steps_apart(runner))
+        if share > self.max_start_share:
+            self._warn_once(
+                'share',
+                f'After all {runner.max_iters} iterations {100 * share:.0f} % of the '
+                'weights that the teacher starts with will remain in it, as the '
+                f'momentum of EMATeacherHook begins with {hook.start_momentum:.4g}. '
+                'Set EMATeacherHook.start_share=0.01, or train longer.',
             )
 
     def after_train_iter(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.optim import Optimizer
@@ -33,3 +34,45 @@ def single_optimizer(runner: Runner, hook: object) -> Optimizer:
             f'{type(runner.optim_wrapper).__name__}.'
         )
     return optimizer
+
+
+def optimizers(runner: Runner) -> list[Optimizer]:
+    """The optimisers inside the wrapper, one or several."""
+    wrapper = runner.optim_wrapper
+    parts = wrapper.values() if hasattr(wrapper, 'values') else [wrapper]
+    return [part.optimizer for part in parts]
+
+
+def steps_apart(runner: Runner) -> int:
+    """Iterations per step of the optimiser: those that accumulate gradients."""
+    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def find_hook(runner: Runner, kind: type) -> Any:
+    """The first hook of a kind, None if there is none."""
+    return next((hook for hook in runner.hooks if isinstance(hook, kind)), None)
+
+
+def gather_random_states(runner: Runner) -> None:
+    """Have ``RandomStateHook`` put the states of this moment into a checkpoint.
+
+    All processes must call it.
+    """
+    for hook in runner.hooks:
+        gather = getattr(hook, 'gather_random_states', None)
+        if gather is not None:
+            gather()
+
+
+def is_log_time(hook: Hook, runner: Runner, batch_idx: int) -> bool:
+    """Whether a ``LoggerHook`` writes after this iteration, or an epoch ends."""
+    if hook.is_last_train_iter(runner):
+        return True
+    if hook.end_of_epoch(runner.train_dataloader, batch_idx):
+        return True
+    return any(
+        hook.every_n_train_iters(runner, other.interval)
+        or hook.every_n_inner_iters(batch_idx, other.interval)
+        for other in runner.hooks
+        if isinstance(other, LoggerHook)
+    )

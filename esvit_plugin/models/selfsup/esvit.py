@@ -181,10 +181,9 @@ class EsViT(BaseSelfSupervisor):
             limit = torch.finfo(torch.float32).max
             moved = torch._foreach_clamp_max(student, limit)
             torch._foreach_clamp_min_(moved, -limit)
-            weights = skip.new_tensor([momentum, 1 - momentum], dtype=torch.float32)
-            weights = torch.where(skip, weights.new_tensor([1.0, 0.0]), weights)
-            torch._foreach_mul_(moved, weights[1])
-            torch._foreach_mul_(teacher, weights[0])
+            # Numbers, not tensors made of lists, which a GPU would be waited for.
+            torch._foreach_mul_(moved, torch.where(skip, 0.0, 1 - momentum))
+            torch._foreach_mul_(teacher, torch.where(skip, 1.0, momentum))
             torch._foreach_add_(teacher, list(moved))
 
     def extract_feat(self, inputs: Tensor, source: str = 'teacher') -> Tensor:

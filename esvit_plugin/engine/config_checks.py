@@ -1,0 +1,420 @@
+"""Mistakes in a config, found before anything is built.
+
+A message says which setting, its value, and what to write instead.
+"""
+
+import difflib
+import importlib
+import inspect
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from mmengine import registry as mmengine_registry
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, _ParamScheduler
+from mmengine.registry import Registry
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    LogProcessor,
+    Runner,
+    TestLoop,
+    ValLoop,
+)
+from torch.utils.data import DataLoader
+
+# Read from the config as a whole, by mmengine or by this package's tools.
+VARIABLES = {'find_unused_parameters', 'sync_bn', 'model_wrapper_cfg', 'compile'}
+VARIABLES |= {'custom_imports', 'runner_type', 'knn', 'data_root'}
+# Settings that are file or folder names.
+PATHS = ('data_root', 'ann_file', 'load_from', 'checkpoint', 'work_dir')
+
+
+class Arguments(NamedTuple):
+    """What a class or function takes.
+
+    Args:
+        names: Its named arguments.
+        is_open: Whether it may take others.
+    """
+
+    names: frozenset[str]
+    is_open: bool = False
+
+
+def check_config(cfg: Config | Mapping) -> None:
+    """Refuse a config with a mistake that can be seen without building anything.
+
+    Args:
+        cfg: The whole config, or a part of one.
+
+    Raises:
+        ValueError: If a name or a value cannot be right.
+    """
+    settings: Mapping = getattr(cfg, '_cfg_dict', cfg)
+    for name in settings:
+        _check_top_level(name)
+    scope = settings.get('default_scope') or 'mmpretrain'
+    for path, node in dicts(settings):
+        _check_type(path, node, scope)
+        _check_values(path, node)
+    _check_train_cfg(settings.get('train_cfg'))
+    for path, node in dicts(settings.get('optim_wrapper') or {}, 'optim_wrapper'):
+        _check_optimizer(path, node)
+    check_work_dir(settings.get('work_dir'))
+
+
+def check_paths(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Refuse ``--cfg-options`` that cannot be put into a config.
+
+    Args:
+        cfg: The config without them.
+        options: The values by dotted name.
+
+    Raises:
+        ValueError: If a name leads through what is no dict, or to no item of a list.
+    """
+    for name in options:
+        node: Any = cfg._cfg_dict
+        words = name.split('.')
+        for depth, word in enumerate(words):
+            place = '.'.join(words[:depth])
+            if isinstance(node, Mapping):
+                if word not in node:
+                    break
+                node = node[word]
+            elif isinstance(node, list | tuple):
+                if not word.isdigit() or int(word) >= len(node):
+                    raise ValueError(
+                        f'--cfg-options {name}: {place} is a list of {len(node)}; '
+                        f'give a number below {len(node)} instead of {word!r}.'
+                    )
+                node = node[int(word)]
+            else:
+                raise ValueError(
+                    f'--cfg-options {name}: {place} is {node!r}, which has no {word}.'
+                )
+
+
+def check_options(old: Config, new: Config, options: Mapping[str, Any]) -> None:
+    """Refuse ``--cfg-options`` that nothing would read.
+
+    Args:
+        old: The config without them.
+        new: The config with them.
+        options: The values by dotted name.
+
+    Raises:
+        ValueError: If a name is neither in the config nor an argument of the class
+            that it is for; the message has the nearest right one.
+    """
+    scope = new.get('default_scope') or 'mmpretrain'
+    for name in options:
+        words = name.split('.')
+        if len(words) == 1:
+            _check_variable(name, old)
+        before, after = old._cfg_dict, new._cfg_dict
+        for depth, word in enumerate(words):
+            if isinstance(after, list | tuple):
+                before, after = before[int(word)], after[int(word)]
+                continue
+            if not isinstance(after, Mapping):
+                break
+            siblings = before if isinstance(before, Mapping) else {}
+            if word not in siblings and depth and not word.startswith('_'):
+                _check_argument(name, words[:depth], word, after, siblings, scope)
+            # Below a new dict there is nothing to compare with.
+            before, after = siblings.get(word), after.get(word)
+
+
+def check_work_dir(folder: Any) -> None:
+    """Refuse a work folder that cannot be made."""
+    part = folder if isinstance(folder, str) else ''
+    while part:
+        if os.path.exists(part) and not os.path.isdir(part):
+            raise ValueError(
+                f'The work folder {folder} cannot be made: {part} is a file. Name '
+                'another with --work-dir.'
+            )
+        part = os.path.dirname(part) if os.path.dirname(part) != part else ''
+
+
+def check_knn(ks: Any, temperature: Any, place: str = '') -> None:
+    """Refuse settings of a k-NN classifier that give nothing.
+
+    Args:
+        ks: Numbers of neighbours, or one.
+        temperature: Of the votes.
+        place: Where they are set, for the message.
+    """
+    for k in ks if isinstance(ks, list | tuple) else [ks]:
+        if not _is_int(k) or k < 1:
+            raise ValueError(f'{place}k must be a whole number >= 1, got {k!r}.')
+    if not _is_number(temperature) or temperature <= 0:
+        raise ValueError(f'{place}temperature must be above 0, got {temperature!r}.')
+
+
+def dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """All dicts of a config, at any depth, with their dotted names."""
+    if isinstance(node, dict):
+        yield path, node
+        children: Iterable = node.items()
+    else:
+        children = enumerate(node) if isinstance(node, list | tuple) else ()
+    for name, child in children:
+        yield from dicts(child, f'{path}.{name}' if path else str(name))
+
+
+def nearest(name: str, names: Collection[str]) -> str:
+    """The end of a message: the name that may be meant, or all of few."""
+    found = sorted(other for other in names if other.startswith(name))
+    found += filter(None, [similar(name, names)])
+    found += difflib.get_close_matches(name, names, 1, 0.5)
+    if found:
+        return f'did you mean {found[0]}?'
+    return f'there is {", ".join(sorted(names)[:20])}.' if names else 'remove it.'
+
+
+def distance(one: str, other: str) -> int:
+    """Letters to insert, remove, replace or swap to make one word of another."""
+    rows = [list(range(len(other) + 1))]
+    for i, a in enumerate(one, 1):
+        row = [i]
+        for j, b in enumerate(other, 1):
+            row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (a != b)))
+            if i > 1 and j > 1 and (a, one[i - 2]) == (other[j - 2], b):
+                row[j] = min(row[j], rows[-2][j - 2] + 1)
+        rows.append(row)
+    return rows[-1][-1]
+
+
+def similar(name: str, names: Iterable[str]) -> str | None:
+    """A name that this one may be a slip of: two letters off, one in short names."""
+    limit = 2 if len(name) > 7 else 1
+    found = {other: distance(name, other) for other in names if other != name}
+    best = min(found, key=lambda other: found[other], default=None)
+    return best if best is not None and found[best] <= limit else None
+
+
+def arguments(function: Callable) -> Arguments:
+    """What a class or function can be called with.
+
+    For a class that passes other arguments on, those of its parents count too.
+    """
+    classes = function.__mro__ if inspect.isclass(function) else [None]
+    names: set[str] = set()
+    for cls in classes:
+        called = vars(cls).get('__init__') if cls else function
+        if called is None:
+            continue
+        try:
+            parameters = inspect.signature(called).parameters.values()
+        except (ValueError, TypeError):  # of a compiled module
+            return Arguments(frozenset(names), True)
+        names |= {
+            p.name
+            for p in parameters
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        }
+        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+            return Arguments(frozenset(names - {'self'}), cls is object)
+    return Arguments(frozenset(names - {'self'}), True)
+
+
+@cache
+def _registries(scope: str) -> list[Registry]:
+    """Those of mmengine and of a package; none if it has none, or is not there."""
+    try:
+        package = importlib.import_module(f'{scope}.registry')
+    except ImportError:
+        return []
+    both = {**vars(mmengine_registry), **vars(package)}
+    found = {id(r): r for r in both.values() if isinstance(r, Registry)}
+    return [r.children.get(scope, r) for r in found.values() if r.parent is None]
+
+
+def find_classes(name: Any, scope: str) -> list[Callable]:
+    """What a ``type`` may stand for, in all registries."""
+    if not isinstance(name, str):
+        return [name] if callable(name) else []
+    # Only names with a package are looked for beyond the registries, which takes time.
+    tables = _registries(scope) if '.' in name else _tables(scope)
+    found = (table.get(name) for table in tables)
+    return [cls for cls in found if cls is not None]
+
+
+def _tables(scope: str) -> Iterator[dict[str, Any]]:
+    """What is registered for a scope, by name, registry by registry."""
+    for registry in _registries(scope):
+        registry.import_from_location()
+        node: Registry | None = registry
+        while node is not None:
+            yield node.module_dict
+            node = node.parent
+
+
+@cache
+def _runner_names() -> frozenset[str]:
+    return arguments(Runner).names - {'cfg'}
+
+
+def _check_top_level(name: str) -> None:
+    known = _runner_names()
+    if name not in known and name not in VARIABLES and (meant := similar(name, known)):
+        raise ValueError(f'The config has {name}: did you mean {meant}?')
+
+
+def _check_variable(name: str, old: Config) -> None:
+    """A new variable at the top has no effect unless something reads it."""
+    if name in old or name in _runner_names() or name in VARIABLES:
+        return
+    meant = similar(name, [*old, *_runner_names()])
+    places = [path for path, node in dicts(old._cfg_dict) if path and name in node]
+    if meant is None and places:
+        meant = f'{min(places, key=lambda p: (p.count("."), p))}.{name}'
+    if meant:
+        raise ValueError(f'--cfg-options {name}: did you mean {meant}?')
+
+
+def _check_argument(
+    option: str,
+    parents: list[str],
+    word: str,
+    node: Mapping,
+    siblings: Mapping,
+    scope: str,
+) -> None:
+    """Refuse a new key of a dict that the dict's class does not take."""
+    found = _arguments_of(parents, node, scope)
+    names = set(siblings).union(*(f.names for f in found)) - {word}
+    if any(word in f.names for f in found):
+        return
+    meant = similar(word, names)
+    is_open = not found or any(f.is_open for f in found)
+    if is_open and meant is None:
+        return
+    what = f' of {node["type"]}' if isinstance(node.get('type'), str) else ''
+    raise ValueError(
+        f'--cfg-options {option}: {".".join(parents)}{what} has no {word}; '
+        f'{nearest(word, names)}'
+    )
+
+
+def _arguments_of(parents: list[str], node: Mapping, scope: str) -> list[Arguments]:
+    """What the keys of a dict may be; empty if that is not known."""
+    name = parents[-1]
+    special = {
+        'randomness': [Arguments(arguments(Runner.set_randomness).names)],
+        'auto_scale_lr': [Arguments(frozenset(['enable', 'base_batch_size']))],
+        'env_cfg': [arguments(Runner.setup_env), *_ENV],
+        'log_processor': [arguments(LogProcessor)],
+        'val_cfg': [arguments(ValLoop)],
+        'test_cfg': [arguments(TestLoop)],
+    }
+    if len(parents) == 1 and 'type' not in node:
+        if name == 'train_cfg':
+            loops = arguments(EpochBasedTrainLoop), arguments(IterBasedTrainLoop)
+            return [*loops, Arguments(frozenset(['by_epoch']))]
+        if name in special:
+            return special[name]
+    if name.endswith('dataloader') and 'type' not in node:
+        return [arguments(DataLoader), _LOADER]
+    found = []
+    if name == 'optim_wrapper':
+        # --amp may make the wrapper one of mixed precision.
+        found += [arguments(OptimWrapper), arguments(AmpOptimWrapper), _WRAPPER]
+    for cls in find_classes(node.get('type'), scope):
+        names, is_open = arguments(cls)
+        if inspect.isclass(cls) and issubclass(cls, Hook):
+            names |= {'priority'}
+        if inspect.isclass(cls) and issubclass(cls, _ParamScheduler):
+            names |= {'convert_to_iter_based'}
+        if name == 'norm_cfg':
+            names |= {'requires_grad'}  # mmcv's build_norm_layer takes it
+        found.append(Arguments(names | {'type'}, is_open))
+    return found
+
+
+_ENV = [
+    Arguments(frozenset(['cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit']))
+]
+_LOADER = Arguments(
+    frozenset(['num_batch_per_epoch', 'worker_init_fn', 'dataset', 'batch_sampler'])
+)
+_WRAPPER = Arguments(frozenset(['type', 'constructor', 'paramwise_cfg', 'optimizer']))
+
+
+def _check_type(path: str, node: Mapping, scope: str) -> None:
+    name = node.get('type')
+    # LoRAModel names layers in the same way.
+    if not isinstance(name, str) or '.targets.' in path or find_classes(name, scope):
+        return
+    known = {name for table in _tables(scope) for name in table}
+    if not known or '.' in name and not _registries(name.split('.')[0]):
+        return  # of a package that is not installed: building says so
+    close = difflib.get_close_matches(name.rpartition('.')[2], known, 1)
+    hint = (
+        f'did you mean {close[0]}?'
+        if close
+        else 'import what has it by custom_imports.'
+    )
+    raise ValueError(f'{path or "The config"} has the unknown type {name!r}; {hint}')
+
+
+def _check_train_cfg(train_cfg: Any) -> None:
+    for name in ('max_epochs', 'max_iters'):
+        value = (train_cfg or {}).get(name)
+        if value is not None and (not _is_int(value) or value < 1):
+            raise ValueError(
+                f'train_cfg.{name} must be a whole number >= 1, got {value!r}.'
+            )
+
+
+def _check_optimizer(path: str, node: Mapping) -> None:
+    norm = (node.get('clip_grad') or {}).get('max_norm')
+    if norm is not None and (not _is_number(norm) or norm <= 0):
+        raise ValueError(
+            f'{path}.clip_grad.max_norm must be above 0, got {norm!r}; without '
+            'clipping set clip_grad=None.'
+        )
+    if path.endswith('optimizer') and 'lr' in node:
+        rate = node['lr']
+        if not _is_number(rate) or not 0 < rate < math.inf:
+            raise ValueError(f'{path}.lr must be a number above 0, got {rate!r}.')
+
+
+def _check_values(path: str, node: Mapping) -> None:
+    if path.endswith('loader'):
+        for name, least in (('batch_size', 1), ('num_workers', 0)):
+            value = node.get(name)
+            if value is None:
+                continue  # the default
+            if not _is_int(value) or value < least:
+                raise ValueError(
+                    f'{path}.{name} must be a whole number >= {least}, got {value!r}.'
+                )
+    for name in PATHS:
+        value = node.get(name)
+        # A checkpoint may also be a hook's settings.
+        if isinstance(value, bool | int | float):
+            where = f'{path}.{name}' if path else name
+            raise ValueError(
+                f'{where} must be the name of a file or folder, got {value!r}.'
+            )
+    if node.get('type') == 'KNNMonitorHook':
+        ks, temperature = node.get('ks', ()), node.get('temperature', 1)
+        check_knn(ks, temperature, f'{path} (KNNMonitorHook): ')
+    elif path == 'knn':
+        check_knn(node.get('k', ()), node.get('temperature', 1), 'knn: ')
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

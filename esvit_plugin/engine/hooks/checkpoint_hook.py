@@ -1,0 +1,104 @@
+"""Checkpoints of which the last good one is never lost."""
+
+import os
+from collections import deque
+from types import MethodType
+from typing import Any
+
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from ..checkpoints import UNFINISHED, atomic_file
+from ..resume import POINTER
+from ..runner import EsViTRunner, save_whole
+from .utils import gather_random_states
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook`` that replaces nothing before the new is whole.
+
+    mmengine deletes the oldest checkpoint before it writes the next one, and writes
+    checkpoint and ``last_checkpoint`` in place: with one kept, a kill or a full disk
+    during a save loses all. Here each appears under its name when it is complete on
+    the disk, and the oldest is deleted afterwards. Arguments are those of
+    ``CheckpointHook``.
+    """
+
+    best_ckpt_path: str | None
+
+    def before_train(self, runner: Runner) -> None:
+        """Take over saving, and clear what a kill has left unfinished."""
+        super().before_train(runner)
+        if self.save_best is not None:
+            self._forget_elsewhere()
+        if not isinstance(runner, EsViTRunner):
+            runner.save_checkpoint = MethodType(master_only(save_whole), runner)
+        if is_main_process() and os.path.isdir(str(self.out_dir)):
+            for entry in os.scandir(str(self.out_dir)):
+                if entry.name.startswith('.') and f'{UNFINISHED}.pth' in entry.name:
+                    os.remove(entry.path)
+
+    def _forget_elsewhere(self) -> None:
+        """Never delete a best checkpoint that is not in this run's folder."""
+        folder = os.path.realpath(str(self.out_dir))
+
+        def own(path: Any) -> str | None:
+            inside = path and os.path.realpath(os.path.dirname(path)) == folder
+            return path if inside else None
+
+        if hasattr(self, 'best_ckpt_path'):
+            self.best_ckpt_path = own(self.best_ckpt_path)
+        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[key] = own(path)
+
+    def _save_checkpoint(self, runner: Runner) -> None:
+        gather_random_states(runner)
+        super()._save_checkpoint(runner)
+
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: dict[str, Any]
+    ) -> None:
+        kept = [old for old in getattr(self, 'keep_ckpt_ids', ()) if old != step]
+        kept.append(step)
+        if self.max_keep_ckpts > 0:
+            # With those to be deleted: should this be cut short, resuming deletes them.
+            runner.message_hub.update_info('keep_ckpt_ids', list(kept))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            point_to(runner, str(self.last_ckpt))
+        if self.max_keep_ckpts > 0:
+            for old in kept[: -self.max_keep_ckpts]:
+                self._delete(old)
+            self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts :])
+
+    @master_only
+    def _delete(self, step: int) -> None:
+        name = self.filename_tmpl.format(step)
+        path = self.file_backend.join_path(self.out_dir, name)
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+
+
+def point_to(runner: Runner, path: str) -> None:
+    """Write the name of the last checkpoint, for mmengine's tools."""
+    with (
+        atomic_file(os.path.join(runner.work_dir, POINTER)) as unfinished,
+        open(unfinished, 'w', encoding='utf-8') as file,
+    ):
+        file.write(path)

@@ -1,0 +1,240 @@
+"""Where a run goes on: the checkpoint, the position in it, and the schedules."""
+
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+from torch.optim import Optimizer
+
+from .checkpoints import find_damage, list_checkpoints
+
+POINTER = 'last_checkpoint'
+
+
+def _warn(message: str) -> None:
+    print_log(message, 'current', 30)
+
+
+def _saved_at(path: str) -> tuple[float, int] | None:
+    """Time and iteration of a checkpoint to resume from; None if it is of another kind.
+
+    Raises:
+        Exception: Whatever torch raises for a file that it cannot read.
+    """
+    checkpoint = torch.load(path, 'cpu', weights_only=True, mmap=True)
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if not isinstance(meta, dict) or not {'epoch', 'iter'} <= set(meta):
+        return None
+    if 'optimizer' not in checkpoint:
+        return None  # a best_*.pth, or weights alone
+    moment = meta.get('saved_at')
+    if not isinstance(moment, (int, float)):
+        try:
+            moment = time.mktime(time.strptime(meta.get('time', ''), '%Y%m%d_%H%M%S'))
+        except (TypeError, ValueError):
+            moment = os.path.getmtime(path)
+    return float(moment), int(meta['iter'])
+
+
+def read_pointer(folder: str) -> str | None:
+    """The path in ``last_checkpoint`` of a folder; None if there is no such file."""
+    path = os.path.join(folder, POINTER)
+    if not os.path.isfile(path):
+        return None
+    with open(path, encoding='utf-8', errors='replace') as file:
+        return file.read().strip().rstrip('\0')
+
+
+def _check_pointer(folder: str) -> str | None:
+    """Say what is wrong with the pointer of a folder, and return what it names."""
+    path, target = os.path.join(folder, POINTER), read_pointer(folder)
+    if target is None:
+        return None
+    name = os.path.basename(target)
+    if not name:
+        _warn(f'{path} is empty; the checkpoints beside it are looked at instead.')
+    elif not os.path.isfile(os.path.join(folder, name)):
+        _warn(f'{path} names {target}, which is not in {folder}.')
+    elif os.path.realpath(os.path.dirname(target) or folder) != os.path.realpath(
+        folder
+    ):
+        _warn(f'{path} names {target} of another folder; those of {folder} are taken.')
+    return target
+
+
+def newest_checkpoint(folder: str) -> str | None:
+    """The newest whole checkpoint of a folder that a run can be resumed from.
+
+    Files that are empty, truncated or damaged are named in the log, and the next older
+    one is taken. What counts is the time in the checkpoint, not that of the file.
+
+    Args:
+        folder: The work folder of the run.
+
+    Returns:
+        Its path; None for a folder in which no run has begun.
+
+    Raises:
+        ValueError: If there are checkpoints or a pointer to one, but none is whole: a
+            run is never begun again without a word.
+    """
+    target = _check_pointer(folder)
+    found, damaged = [], []
+    for name in list_checkpoints(folder):
+        path = os.path.join(folder, name)
+        try:
+            moment = _saved_at(path)
+        except Exception:  # torch's errors for damaged files are of many types
+            damaged.append(f'{name} {find_damage(path) or "cannot be read"}')
+            continue
+        if moment is not None:
+            found.append((moment, path))
+    whole = None
+    for _, path in sorted(found, reverse=True):
+        damage = find_damage(path)
+        if damage is None:
+            whole = path
+            break
+        damaged.append(f'{os.path.basename(path)} {damage}')
+    if damaged:
+        _warn(f'Left out in {folder}: {"; ".join(damaged)}.')
+    if whole is None and (damaged or target):
+        raise ValueError(
+            f'--resume: {folder} has no whole checkpoint '
+            f'({"; ".join(damaged) or f"{POINTER} names {target}"}). '
+            'Name one with --resume PATH, or another --work-dir to begin anew.'
+        )
+    return whole
+
+
+def agree_on_newest(folder: str) -> str | None:
+    """``newest_checkpoint`` of the main process, for all processes."""
+    answer: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            answer[0] = newest_checkpoint(folder)
+        except ValueError as error:
+            answer[1] = str(error)
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise ValueError(answer[1])
+    return answer[0]
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        epoch: Whole epochs that are done.
+        start: Batches of the next epoch that are done, in this run's batches.
+        iteration: Iterations that are done, as if all had been this run's.
+    """
+
+    epoch: int
+    start: int
+    iteration: int
+
+
+def find_position(meta: Mapping[str, Any], iters_per_epoch: int) -> Position:
+    """Place a checkpoint in a run that may have other epochs.
+
+    Everything scheduled is a function of epoch + i / (iterations per epoch), as in the
+    authors' program; so the part of the epoch that is done is kept.
+
+    Args:
+        meta: The checkpoint's.
+        iters_per_epoch: Of this run.
+    """
+    epoch, iteration = int(meta['epoch']), int(meta['iter'])
+    run = meta.get('run')
+    old = run.get('iterations per epoch') if isinstance(run, dict) else None
+    if not isinstance(old, int) or old < 1:
+        # Of mmengine's Runner: most likely saved at the end of an epoch.
+        ended = epoch > 0 and iteration % epoch == 0
+        old = iteration // epoch if ended and iteration else iters_per_epoch
+    done = min(max(iteration - epoch * old, 0), old)
+    start = round(done / old * iters_per_epoch)
+    return Position(epoch, start, epoch * iters_per_epoch + start)
+
+
+def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What differs between the settings of two runs, in one line."""
+    return ', '.join(
+        f'{name} {old[name]} -> {value}'
+        for name, value in new.items()
+        if name in old and old[name] != value
+    )
+
+
+def configured_groups(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Hyper-parameters of each group as the config has them, before any schedule."""
+    groups = []
+    for group in optimizer.param_groups:
+        values = {key: value for key, value in group.items() if key != 'params'}
+        for key in list(values):
+            if key.startswith('initial_'):
+                values[key.removeprefix('initial_')] = values[key]
+        groups.append(values)
+    return groups
+
+
+def with_new_settings(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """An optimiser's saved state with the hyper-parameters of this run's config.
+
+    Args:
+        state: What was saved.
+        optimizer: This run's, as built.
+
+    Raises:
+        ValueError: If the groups of parameters do not fit.
+    """
+    saved = state['param_groups']
+    groups = [dict(group) for group in optimizer.param_groups]
+    sizes = [[len(g['params']) for g in side] for side in (saved, groups)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"The checkpoint's optimiser has groups of {sizes[0]} parameters, this "
+            f"run's of {sizes[1]}: use the model and optim_wrapper it was trained "
+            'with, or load_from instead of --resume to begin with its weights alone.'
+        )
+    for group, old in zip(groups, saved, strict=True):
+        group['params'] = old['params']
+    return {**state, 'param_groups': groups}
+
+
+def replay_schedules(
+    schedulers: Sequence[Any], position: Position, iters_per_epoch: int
+) -> None:
+    """Bring freshly built schedulers to a position.
+
+    mmengine's schedules are recursive: a value follows from the one before. So they
+    are stepped from the start, with this run's settings alone, and end bit for bit
+    where a run with these settings would be. One that follows a metric cannot be.
+
+    Args:
+        schedulers: Of one optimiser, in the order of the config, as built.
+        position: Where to.
+        iters_per_epoch: Of this run.
+    """
+    by_iter = [s for s in schedulers if not s.by_epoch]
+    by_epoch = [s for s in schedulers if s.by_epoch and not hasattr(s, 'need_val_args')]
+    for scheduler in schedulers:
+        # mmengine counts steps to warn of a wrong order.
+        scheduler.optimizer._global_step = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for epoch in range(position.epoch + 1):
+            steps = iters_per_epoch if epoch < position.epoch else position.start
+            for _ in range(steps if by_iter else 0):
+                for scheduler in by_iter:
+                    scheduler.step()
+            if epoch < position.epoch:
+                for scheduler in by_epoch:
+                    scheduler.step()

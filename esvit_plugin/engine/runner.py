@@ -1,0 +1,326 @@
+"""mmengine's Runner, made to survive long trainings."""
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.device import get_device
+from mmengine.dist import get_world_size, master_only
+from mmengine.hooks import Hook
+from mmengine.registry import RUNNERS
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from .checkpoints import atomic_file, load_checkpoint_file, weights_only
+from .loops import ResumableTrainLoop
+from .resume import (
+    Position,
+    agree_on_newest,
+    configured_groups,
+    describe_changes,
+    find_position,
+    replay_schedules,
+    with_new_settings,
+)
+
+# Seconds after which loader workers that give no batch end the run.
+WORKER_TIMEOUT = 1800
+
+
+@RUNNERS.register_module()
+class EsViTRunner(Runner):
+    """mmengine's ``Runner`` that loses no training and runs no code of a checkpoint.
+
+    Take it with ``runner_type='EsViTRunner'`` in a config, as the configs of this
+    package do; mmpretrain's tools take it then, too. What differs from ``Runner``:
+
+    - a checkpoint appears only when it is whole, and older ones are deleted afterwards
+      (``AtomicCheckpointHook``, also in place of ``CheckpointHook``);
+    - ``resume`` without ``load_from`` takes the newest whole checkpoint of the work
+      folder, and goes on inside an epoch (``ResumableTrainLoop``);
+    - learning rates and everything else that is scheduled follow from this config and
+      the position (epoch + i / iterations per epoch) alone, whatever batch size,
+      processes, data and epochs the checkpoint was trained with;
+    - parts of a model that freeze themselves in ``train()`` do so before it is
+      distributed;
+    - loader workers that give no batch for ``timeout`` seconds (1800 by default) end
+      the run.
+    """
+
+    _resume: bool
+    _load_from: str | None
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> Runner:
+        """Build the runner of a config, after checking its names and values."""
+        from .config_checks import check_config
+
+        check_config(cfg)
+        return super().from_cfg(cfg)
+
+    def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
+        """Register a hook; this package's in place of mmengine's ``CheckpointHook``."""
+        if isinstance(hook, dict) and hook.get('type') == 'CheckpointHook':
+            hook = {**hook, 'type': 'AtomicCheckpointHook'}
+        super().register_hook(hook, priority)
+
+    def train(self) -> nn.Module:
+        """Train; afterwards, or after an error, let go of signals."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                close: Callable[[], None] = getattr(hook, 'close', lambda: None)
+                close()
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Build the model; whatever weights it fetches run no code."""
+        with weights_only():
+            return super().build_model(model)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Put the model on its device, and distribute it.
+
+        Backbones of mmpretrain freeze their first stages in ``train()``. Distributed
+        training must not wait for the gradients of those.
+        """
+        model.train()
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the training loop, by default one that can begin inside an epoch."""
+        if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch'):
+            loop = {**loop, 'type': 'ResumableTrainLoop'}
+            del loop['by_epoch']
+        elif isinstance(loop, dict) and loop.get('type') == 'EpochBasedTrainLoop':
+            loop = {**loop, 'type': 'ResumableTrainLoop'}
+        return super().build_train_loop(loop)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict,
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        """Build a loader; its workers must answer, and without workers it works, too.
+
+        Args:
+            dataloader: A loader or its config, see mmengine. ``timeout`` defaults to
+                1800 seconds with workers; options of workers are left out without.
+            seed: As in mmengine.
+            diff_rank_seed: As in mmengine.
+        """
+        if not isinstance(dataloader, DataLoader):
+            dataloader = copy.copy(dataloader)
+            if dataloader.get('num_workers', 0) > 0:
+                dataloader.setdefault('timeout', WORKER_TIMEOUT)
+            else:
+                for option in ('timeout', 'persistent_workers', 'prefetch_factor'):
+                    dataloader.pop(option, None)
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+    @master_only
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Save a checkpoint that appears under its name when it is whole.
+
+        Args:
+            out_dir: The folder.
+            filename: Its name in there.
+            *args: As in mmengine.
+            **kwargs: As in mmengine.
+
+        Raises:
+            OSError: If it cannot be written; older ones are as they were.
+        """
+        save_whole(self, out_dir, filename, *args, **kwargs)
+
+    def load_or_resume(self) -> None:
+        """Load a checkpoint, or find the one to go on from."""
+        if not self._has_loaded and self._resume and self._load_from is None:
+            folder = _checkpoint_folder(self)
+            self._load_from = agree_on_newest(folder)
+            if self._load_from is None:
+                self.logger.info(
+                    f'--resume: {folder} has no checkpoint yet; the run begins.'
+                )
+                self._resume = False
+        super().load_or_resume()
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = 'default',
+    ) -> None:
+        """Go on from a checkpoint, under the settings of this config.
+
+        Args:
+            filename: The checkpoint.
+            resume_optimizer: Whether to take the optimiser's state. Defaults to True.
+            resume_param_scheduler: Whether to bring the schedules to the position.
+                Defaults to True.
+            map_location: As for ``torch.load``; by default this process's device.
+
+        Raises:
+            ValueError: If the file is no checkpoint of a training, or its optimiser
+                does not fit.
+        """
+        device = get_device() if map_location == 'default' else map_location
+        if os.path.isfile(os.path.expanduser(filename)):
+            _check_resumable(filename, resume_optimizer)
+        checkpoint = self.load_checkpoint(filename, map_location=device)
+        meta = checkpoint['meta']
+        loop: Any = self.train_loop
+        if isinstance(loop, ResumableTrainLoop):
+            length = len(loop.dataloader)
+            position = find_position(meta, length)
+            loop.go_to(position.epoch, position.start)
+        else:
+            # One long epoch, of which so many iterations are done
+            length, position = 1, Position(0, meta['iter'], meta['iter'])
+            loop._epoch, loop._iter = meta['epoch'], meta['iter']
+        self._resume_seed(meta)
+        if 'message_hub' in checkpoint:
+            self.message_hub.load_state_dict(checkpoint['message_hub'])
+        before = meta.get('run')
+        before = before if isinstance(before, dict) else {}
+        changed = describe_changes(before, run_settings(self))
+        if resume_optimizer:
+            _resume_optimizers(self.optim_wrapper, checkpoint['optimizer'])
+        if resume_param_scheduler and self.param_schedulers is not None:
+            groups = self.param_schedulers
+            for schedulers in groups.values() if isinstance(groups, dict) else [groups]:
+                replay_schedules(schedulers, position, length)
+        self._has_loaded = True
+        self.logger.info(
+            f'resumed epoch: {self.epoch}, iter: {self.iter} from {filename}'
+        )
+        if changed:
+            self.logger.warning(f'Other settings than before: {changed}.')
+        if self.epoch >= self.max_epochs and isinstance(loop, ResumableTrainLoop):
+            self.logger.warning(
+                f'{self.epoch} of {self.max_epochs} epochs are done: there is nothing '
+                'to train.'
+            )
+
+    def _resume_seed(self, meta: dict[str, Any]) -> None:
+        """Take the seed of the run, which decides the order of the images."""
+        seed = meta.get('seed')
+        if seed is None or seed == self.seed:
+            return
+        if self._randomness_cfg.get('seed') is not None:
+            self.logger.warning(
+                f'The run was begun with seed {seed}, and goes on with it instead of '
+                f'{self.seed}.'
+            )
+        self._randomness_cfg.update(seed=seed)
+        self.set_randomness(**self._randomness_cfg)
+        sampler: Any = self.train_dataloader.sampler
+        if hasattr(sampler, 'seed'):
+            sampler.seed = seed
+
+
+def save_whole(
+    runner: Runner, out_dir: str, filename: str, *args: Any, **kwargs: Any
+) -> None:
+    """``save_checkpoint`` of any Runner, in one piece; on the main process only."""
+    meta = dict(kwargs.pop('meta', None) or {})
+    meta.update(saved_at=time.time(), run=run_settings(runner))
+    if '://' in out_dir or kwargs.get('backend_args'):
+        # Object stores put whole objects by themselves.
+        Runner.save_checkpoint(runner, out_dir, filename, *args, meta=meta, **kwargs)
+        return
+    path = os.path.join(out_dir, filename)
+    try:
+        with atomic_file(path) as unfinished:
+            folder, name = os.path.split(unfinished)
+            Runner.save_checkpoint(runner, folder, name, *args, meta=meta, **kwargs)
+    except OSError as error:
+        raise OSError(
+            f'The checkpoint {path} cannot be written: {error.strerror or error}. '
+            'Older ones are whole: make room and go on with --resume.'
+        ) from error
+
+
+def run_settings(runner: Runner) -> dict[str, Any]:
+    """What decides the course of a run, to be compared when it is resumed."""
+    loader = runner.train_dataloader
+    settings: dict[str, Any] = {
+        'batch size per process': loader.batch_size,
+        'processes': get_world_size(),
+        'images': len(loader.dataset),
+        'drop_last': loader.drop_last,
+        'epochs': runner.max_epochs,
+    }
+    if isinstance(runner.train_loop, ResumableTrainLoop):
+        settings['iterations per epoch'] = len(loader)
+    for name, optimizer in _optimizers(runner.optim_wrapper).items():
+        group = configured_groups(optimizer)[0]
+        for key in ('lr', 'weight_decay'):
+            if isinstance(group.get(key), (int, float)):
+                settings[f'{name}{key}'] = group[key]
+    return settings
+
+
+def _checkpoint_folder(runner: Runner) -> str:
+    """Where the run's checkpoints are: its work folder, or the hook's."""
+    for hook in runner.hooks:
+        folder = getattr(hook, 'out_dir', None)
+        if folder and hasattr(hook, 'max_keep_ckpts') and '://' not in str(folder):
+            return os.path.join(
+                folder, os.path.basename(os.path.normpath(runner.work_dir))
+            )
+    return runner.work_dir
+
+
+def _check_resumable(path: str, with_optimizer: bool) -> None:
+    """Refuse a file that is no checkpoint of a training, before it is loaded."""
+    try:
+        checkpoint = load_checkpoint_file(path, mmap=True)
+    except (ValueError, FileNotFoundError):
+        checkpoint = load_checkpoint_file(path)  # of a format without mmap
+    meta = checkpoint.get('meta')
+    wanted = {'epoch', 'iter'}
+    if not isinstance(meta, dict) or not wanted <= set(meta):
+        raise ValueError(
+            f'--resume: {path} is no checkpoint of a training, as its meta has no '
+            'epoch and iter. To begin with its weights, set load_from instead.'
+        )
+    if not all(isinstance(meta[key], int) and meta[key] >= 0 for key in wanted):
+        raise ValueError(
+            f'--resume: {path} has epoch {meta["epoch"]!r} and iter {meta["iter"]!r}, '
+            'which are no numbers of a training.'
+        )
+    if with_optimizer and 'optimizer' not in checkpoint:
+        raise ValueError(
+            f'--resume: {path} has no state of an optimiser, so that training cannot '
+            'go on. To begin with its weights, set load_from instead of --resume.'
+        )
+
+
+def _optimizers(wrapper: Any) -> dict[str, Optimizer]:
+    """The optimisers of a wrapper, by what to put before their settings' names."""
+    if isinstance(getattr(wrapper, 'optimizer', None), Optimizer):
+        return {'': wrapper.optimizer}
+    if not hasattr(wrapper, 'items'):
+        return {}
+    return {f'{name}.': part.optimizer for name, part in wrapper.items()}
+
+
+def _resume_optimizers(wrapper: Any, states: dict[str, Any]) -> None:
+    """Load the state of each optimiser; its settings stay those of this config."""
+    parts = wrapper.items() if hasattr(wrapper, 'items') else [(None, wrapper)]
+    for name, part in parts:
+        state = states if name is None else states[name]
+        state = with_new_settings(state, part.optimizer)
+        if not state.get('loss_scaler', True):
+            # Of a training without scaling, which one with it refuses
+            del state['loss_scaler']
+        part.load_state_dict(state)

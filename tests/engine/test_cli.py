@@ -1,0 +1,179 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from torch.utils.data import DataLoader
+
+from esvit_plugin.engine import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    for name in ('ESVIT_TRACEBACK', 'RANK', 'SLURM_PROCID', 'TORCHELASTIC_ERROR_FILE'):
+        monkeypatch.delenv(name, raising=False)
+
+
+def end_of(error):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        cli.run_tool(main)
+    return end.value.code
+
+
+class Odd(Exception):
+    pass
+
+
+WORKER = """Caught ValueError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "a.py", line 1, in f
+    g()
+KeyError: 'x'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "worker.py", line 2, in run
+    fetch()
+ValueError: a.jpg is damaged.
+Copy it again.
+"""
+
+
+@pytest.mark.parametrize(
+    ('error', 'lines'),
+    [
+        (ValueError('lr = -1'), ['lr = -1']),
+        (ValueError('1\n\n 2\n3\n4'), ['1', '2', '3']),
+        (
+            FileNotFoundError(2, 'No such file', 'a.pth'),
+            ["[Errno 2] No such file: 'a.pth'"],
+        ),
+        (KeyError('X is not in the registry.'), ['X is not in the registry.']),
+        (KeyError('x'), ['KeyError: x', cli.HINT]),
+        (RuntimeError('a\nb\nc'), ['RuntimeError: a', 'b', cli.HINT]),
+        (Odd(), ['Odd.', cli.HINT]),
+        (ValueError(), ['ValueError.', cli.HINT]),
+        (cli.Failure('1 of 2 failed'), ['1 of 2 failed']),
+        (ValueError(WORKER), ['a.jpg is damaged.', 'Copy it again.']),
+        (ValueError('class `A` in m/a.py: class `Bee` in m/b.py: no'), ['Bee: no']),
+        (ValueError('class `Bee` in m/b.py: Bee needs x'), ['Bee needs x']),
+        (KeyError("class `A` in m/a.py: 'B is not there.'"), ['A: B is not there.']),
+    ],
+)
+def test_errors_are_a_few_lines(capsys, error, lines):
+    assert end_of(error) == 1
+    assert capsys.readouterr().err == 'error: ' + '\n'.join(lines) + '\n'
+
+
+def test_a_syntax_error_has_its_place():
+    with pytest.raises(SyntaxError) as error:
+        compile('a = (', 'config.py', 'exec')
+    assert cli.describe(error.value).startswith('config.py, line 1: ')
+
+
+@pytest.mark.parametrize('how', ['variable', 'option'])
+def test_tracebacks_on_request(capsys, monkeypatch, how):
+    if how == 'variable':
+        monkeypatch.setenv('ESVIT_TRACEBACK', '1')
+    else:
+        monkeypatch.setattr(sys, 'argv', ['tool', '--traceback'])
+    assert end_of(ValueError('no')) == 1
+    error = capsys.readouterr().err
+    assert 'Traceback (most recent call last)' in error
+    assert error.endswith('error: no\n')
+
+
+def test_other_ends(capsys):
+    assert end_of(KeyboardInterrupt()) == 130
+    assert end_of(SystemExit(7)) == 7
+    assert end_of(SystemExit('text')) == 'text'
+    cli.run_tool(lambda: None)
+    assert capsys.readouterr().err == ''
+
+
+def test_processes_record_and_the_first_prints(capsys, monkeypatch, tmp_path):
+    record = tmp_path / 'error.json'
+    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(record))
+    for rank, printed in (('1', ''), ('0', 'error: no\n')):
+        monkeypatch.setenv('RANK', rank)
+        assert end_of(ValueError('no')) == 1
+        assert capsys.readouterr().err == printed
+        message = json.loads(record.read_text())['message']
+        assert message['message'] == 'no'
+        assert abs(int(message['extraInfo']['timestamp']) - time.time()) < 60
+        record.unlink()
+    # Slurm starts processes without torch's launcher.
+    monkeypatch.delenv('TORCHELASTIC_ERROR_FILE')
+    monkeypatch.delenv('RANK')
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    assert end_of(ValueError('no')) == 1
+    assert capsys.readouterr().err == 'error (process 3): no\n'
+
+
+@pytest.mark.parametrize('error', [ValueError('no'), SystemExit(138)])
+def test_workers_do_not_keep_a_program_alive(error):
+    loader = DataLoader(
+        range(99), num_workers=1, persistent_workers=True, collate_fn=list
+    )
+    worker = next(iter_ := iter(loader)) and iter_._workers[0]
+    # As one that hangs: it does not listen.
+    os.kill(worker.pid, signal.SIGSTOP)
+    # torch raises an error when a worker is killed; this is no reason for one.
+    assert end_of(error) in (1, 138)
+    assert worker.exitcode == -9
+    assert callable(signal.getsignal(signal.SIGCHLD))
+    iter_._workers_status[0] = False  # nothing is left to end
+
+
+@pytest.mark.parametrize('code', ['1 / 0', 'raise KeyboardInterrupt', 'input()'])
+def test_a_program_of_its_own(code):
+    program = 'from esvit_plugin.engine.cli import run_tool\nrun_tool(lambda: f())\n'
+    body = f'def f():\n    {code}\n'
+    run = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', body + program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stdin=subprocess.DEVNULL,
+    )
+    expected = {
+        '1 / 0': (1, f'error: ZeroDivisionError: division by zero\n{cli.HINT}\n'),
+        'input()': (1, f'error: EOFError: EOF when reading a line\n{cli.HINT}\n'),
+    }
+    assert (run.returncode, run.stderr) == expected.get(code, (130, ''))
+
+
+def test_outputs(tmp_path):
+    file = tmp_path / 'a.txt'
+    file.touch()
+    cli.check_output(str(file), str(tmp_path / 'none'))
+    cli.check_output(str(tmp_path / 'new'), str(file))
+    with pytest.raises(ValueError, match='is what is read'):
+        cli.check_output(str(file), 'other', os.path.relpath(file))
+    cli.check_output_folder(str(tmp_path / 'new' / 'deep'))
+    with pytest.raises(NotADirectoryError, match='a.txt is a file'):
+        cli.check_output_folder(str(file / 'deep'))
+    with pytest.raises(ValueError, match='--batch-size must be >= 1, got 0'):
+        cli.check_at_least(1, size=None, batch_size=0)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_folders_that_cannot_be_written_to(tmp_path):
+    tmp_path.chmod(0o500)
+    for check, path in (
+        (cli.check_output, tmp_path / 'a'),
+        (cli.check_output_folder, tmp_path / 'a'),
+    ):
+        with pytest.raises(PermissionError, match='cannot be written to'):
+            check(str(path))
+    tmp_path.chmod(0o700)
