@@ -1,9 +1,29 @@
-# Start a Python program on several processes; sourced by dist_train.sh and
-# dist_test.sh. Arguments: number of processes, program, its arguments.
+# Check the arguments of dist_train.sh and dist_test.sh, which source this, and start a
+# Python program on several processes.
+
+# Arguments: what the number is for, the number.
+check_count() {
+    if ! [[ "$2" =~ ^[1-9][0-9]*$ ]]; then
+        echo "error: $1 must be a whole number above 0, got '$2'" >&2
+        exit 2
+    fi
+}
+
+# Arguments: what it is, its path.
+check_file() {
+    if [ ! -f "$2" ]; then
+        echo "error: there is no $1 $2" >&2
+        exit 2
+    fi
+}
+
+# Arguments: number of processes, program, its arguments. Does not come back: signals
+# reach Python, which passes them on (see esvit_plugin/engine/dist_run.py).
 dist_launch() {
     local processes=$1
     shift
-    PYTHONPATH="$root:${PYTHONPATH:-}" python -m torch.distributed.run \
+    export PYTHONPATH="$root:${PYTHONPATH:-}"
+    exec python -m esvit_plugin.engine.dist_run \
         --nnodes="${NNODES:-1}" \
         --node_rank="${NODE_RANK:-0}" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" \

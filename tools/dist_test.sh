@@ -9,4 +9,7 @@ if [ $# -lt 3 ]; then
 fi
 root="$(cd "$(dirname "$0")/.." && pwd)"
 source "$root/tools/dist_launch.sh"
+check_file config "$1"
+check_file checkpoint "$2"
+check_count GPUS "$3"
 dist_launch "$3" "$root/tools/test.py" "$1" "$2" --launcher pytorch "${@:4}"

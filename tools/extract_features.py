@@ -2,10 +2,12 @@
 
 It holds ``paths`` (N,), ``pooled`` (N, C), ``regions`` (N, T, C), the positions of the
 last map row by row, and ``last_blocks`` (N, D), the pooled outputs of the last blocks,
-which the paper's linear probes take. Damaged images are left out and named.
+which the paper's linear probes take. Damaged images are left out and named. When it is
+interrupted, what it has is written beside it, into a file ending in .partial.npz.
 """
 
 import argparse
+import contextlib
 import os
 from typing import Any
 
@@ -17,6 +19,8 @@ from torch.utils.data import DataLoader
 
 from esvit_plugin import get_model
 from esvit_plugin.datasets import ImageFiles, collate_images
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import check_at_least, check_output, run_tool
 from esvit_plugin.models.last_blocks import LastBlocks
 
 KEYS = ('pooled', 'regions', 'last_blocks')
@@ -49,6 +53,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the backbone over the images and save."""
     args = parse_args()
+    check_at_least(1, size=args.size, batch_size=args.batch_size)
+    check_at_least(1, num_blocks=args.num_blocks)
+    check_at_least(0, num_workers=args.num_workers)
+    check_output(args.out, args.checkpoint, args.config, *args.images)
     model = get_model(args.config, args.checkpoint)
     source = 'student' if args.student else 'teacher'
     backbone = model.get_backbone(source)
@@ -79,19 +87,32 @@ def main() -> None:
             bar.update(
                 min(args.batch_size, len(images) - (number - 1) * args.batch_size)
             )
-    finally:
-        # Also when it is interrupted: what is done is not lost.
-        save(args.out, images.paths, parts)
+    except BaseException:
+        # What is done is not lost, and an older whole file is kept.
+        if parts['index']:
+            save(partial(args.out), images.paths, parts)
+        raise
+    if not parts['index']:
+        raise ValueError(
+            f'None of the {len(images)} images could be read, the first is '
+            f'{images.paths[0]}; nothing is written.'
+        )
+    save(args.out, images.paths, parts)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(partial(args.out))
+
+
+def partial(out: str) -> str:
+    """Where the features go when not all images are done."""
+    return f'{out.removesuffix(".npz")}.partial.npz'
 
 
 def save(out: str, paths: list[str], parts: dict[str, list]) -> None:
     """Write what there is and say what is missing."""
-    if not parts['index']:
-        print('\nNo image could be read, nothing is written.')
-        return
     arrays: dict[str, Any] = {k: np.concatenate(v) for k, v in parts.items()}
     done = arrays.pop('index')
-    np.savez(out, paths=np.array([paths[i] for i in done]), **arrays)
+    with atomic_file(out) as path:
+        np.savez(path, paths=np.array([paths[i] for i in done]), **arrays)
     shapes = ', '.join(f'{key} {value.shape}' for key, value in arrays.items())
     print(f'\n{out}: {shapes}')
     missing = sorted(set(range(len(paths))) - set(done.tolist()))
@@ -108,4 +129,4 @@ def _image_size(backbone: torch.nn.Module) -> int:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -15,6 +15,8 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from esvit_plugin import get_model
+from esvit_plugin.engine.cli import run_tool
+from esvit_plugin.engine.config_checks import check_knn
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
 from esvit_plugin.engine.launch import (
     add_config_options,
@@ -58,7 +60,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         args: The command line; ``checkpoint``, ``k`` and ``temperature`` are filled.
 
     Raises:
-        ValueError: If neither has a checkpoint, or ``knn`` has an unknown key.
+        ValueError: If neither has a checkpoint, ``knn`` has an unknown key, or a value
+            makes no sense.
     """
     args.checkpoint = args.checkpoint or cfg.get('load_from')
     if args.checkpoint is None:
@@ -73,9 +76,11 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
             f'knn of {args.config} has k and temperature, not {sorted(unknown)}.'
         )
     settings.update(cfg.get('knn', {}))
-    args.k = args.k or settings['k']
+    ks = args.k or settings['k']
+    args.k = [ks] if isinstance(ks, int) else ks
     if args.temperature is None:
         args.temperature = settings['temperature']
+    check_knn(args.k, args.temperature)
 
 
 def find_loaders(cfg: Config, path: str) -> tuple[dict, dict]:
@@ -140,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -11,13 +11,15 @@ import os.path as osp
 import numpy as np
 import torch
 import torchvision.transforms.functional as TF
-from mmengine.runner import Runner
 from PIL import Image
 
 from esvit_plugin.datasets import load_photo
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import check_output_folder, run_tool
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
 from esvit_plugin.engine.launch import (
     add_run_options,
+    build_runner,
     drop_late_schedules,
     load_config,
     set_work_dir,
@@ -79,7 +81,8 @@ def plot_curves(work_dir: str, path: str) -> None:
         title: {key: scalars[key] for key in keys if key in scalars}
         for title, keys in panels.items()
     }
-    draw_curves(curves, x_label='iteration').savefig(path)
+    with atomic_file(path) as part:
+        draw_curves(curves, x_label='iteration').savefig(part)
 
 
 def main() -> None:
@@ -92,9 +95,16 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     drop_late_schedules(cfg)
     set_work_dir(cfg, args)
-    runner = Runner.from_cfg(cfg)
+    check_output_folder(cfg.work_dir)
+    hooks = [h for h in cfg.get('custom_hooks', []) if h['type'] == 'KNNMonitorHook']
+    if not hooks:
+        raise ValueError(
+            f'{args.config} has no KNNMonitorHook in custom_hooks, which says what '
+            'images to classify.'
+        )
+    hook = hooks[0]
+    runner = build_runner(cfg)
     model = runner.model
-    hook = next(h for h in cfg.custom_hooks if h['type'] == 'KNNMonitorHook')
     loaders = [
         build_eval_loader(hook[key]) for key in ('train_dataloader', 'val_dataloader')
     ]
@@ -116,12 +126,13 @@ def main() -> None:
     picture = osp.join(cfg.work_dir, 'correspondence.png')
     plot_curves(cfg.work_dir, curves)
     views = view_pair(PHOTOS[0])
-    plot_correspondence(
-        picture,
-        views,
-        region_map(model, views[0]).shape[:2],
-        [('random weights', before), ('trained teacher', after)],
-    )
+    with atomic_file(picture) as part:
+        plot_correspondence(
+            part,
+            views,
+            region_map(model, views[0]).shape[:2],
+            [('random weights', before), ('trained teacher', after)],
+        )
     print('\n20-NN top-1 accuracy on test crops of 16 photographs')
     for name, value in accuracy.items():
         print(f'  {name:<16} {value:6.2f} %')
@@ -133,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -6,4 +6,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/venv.sh
 make_venv .venv 'lite,demo'
-.venv/bin/python tools/quickstart.py "$@"
+exec .venv/bin/python tools/quickstart.py "$@"

@@ -1,13 +1,14 @@
 """Train a model; the options are those of mmpretrain's ``tools/train.py``."""
 
 import argparse
+import os
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
+from esvit_plugin.engine.cli import run_tool
 from esvit_plugin.engine.launch import (
     add_launch_options,
+    build_runner,
     check_data_roots,
     drop_late_schedules,
     load_config,
@@ -48,10 +49,18 @@ def parse_args() -> argparse.Namespace:
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Carry the options of the command line over to the config."""
+    """Carry the options of the command line over to the config.
+
+    Raises:
+        FileNotFoundError: If the checkpoint to go on from does not exist.
+        ValueError: If ``--auto-scale-lr`` lacks its setting.
+    """
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume is not None:
+        local = args.resume != 'auto' and '://' not in args.resume
+        if local and not os.path.isfile(args.resume):
+            raise FileNotFoundError(f'--resume: there is no checkpoint {args.resume}.')
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
@@ -75,9 +84,8 @@ def main() -> None:
     set_work_dir(cfg, args)
     merge_args(cfg, args)
     prepare_launch(cfg, args.launcher)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    build_runner(cfg).train()
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -26,6 +26,14 @@ from torch.utils.data import DataLoader
 
 import esvit_plugin
 from esvit_plugin import get_model
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import (
+    Failure,
+    check_at_least,
+    check_output,
+    describe,
+    run_tool,
+)
 from esvit_plugin.engine.launch import load_config
 from esvit_plugin.evaluation.logistic_regression import (
     IGNORED,
@@ -105,6 +113,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Evaluate the data sets, one after the other."""
     args = parse_args()
+    check_at_least(1, num_blocks=args.num_blocks, batch_size=args.batch_size)
+    check_at_least(0, num_workers=args.num_workers)
+    check_output(args.out, args.config, args.checkpoint)
     check_sklearn()
     init_default_scope('mmpretrain')
     settings = dict(
@@ -136,7 +147,7 @@ def main() -> None:
             results[name] = evaluate(model, extract, cfg, loader)
         except Exception as error:
             # A night's run goes on with the other sets.
-            failed[name] = f'{type(error).__name__}: {error}'
+            failed[name] = describe(error)
             print(f'\n{cfg.name} failed: {failed[name]}', flush=True)
             continue
         write_results(args.out, settings, results)
@@ -148,10 +159,11 @@ def main() -> None:
         )
     print('\n' + table(results))
     if failed:
-        reasons = '\n'.join(f'    {name}: {why}' for name, why in failed.items())
-        raise RuntimeError(
+        reasons = ', '.join(f'{name} ({why})' for name, why in failed.items())
+        raise Failure(
             f'{len(failed)} of {len(cfgs)} data sets failed; the others are in '
-            f'{args.out}, and are left out when this is run again:\n{reasons}'
+            f'{args.out}, and are left out when this is run again:\n'
+            + ' '.join(reasons.split())
         )
 
 
@@ -316,9 +328,8 @@ def read_results(path: str, settings: dict) -> dict[str, Any]:
 
 def write_results(path: str, settings: dict, results: dict[str, Any]) -> None:
     """Write all results; an interruption leaves the old file whole."""
-    with open(f'{path}.part', 'w', encoding='utf-8') as file:
+    with atomic_file(path) as part, open(part, 'w', encoding='utf-8') as file:
         json.dump(dict(settings=settings, results=results), file, indent=2)
-    os.replace(f'{path}.part', path)
 
 
 def table(results: dict[str, Any]) -> str:
@@ -336,4 +347,4 @@ def table(results: dict[str, Any]) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -96,7 +96,8 @@ def test_correspondence_of_nothing_is_refused(tmp_path, capsys):
     )
     refused('must be a folder, not a file', capsys, *args, 'moon', '-o', config)
     (tmp_path / 'bad.png').write_bytes(b'no image')
-    assert 'No image could be read' in run(*args, tmp_path / 'bad.png', '-o', out)
+    with pytest.raises(ValueError, match='No image could be read'):
+        run(*args, tmp_path / 'bad.png', '-o', out)
     assert not list(out.glob('*'))
     with pytest.raises(ValueError, match='of a ResNet, which has no student'):
         resnet = MODELS.build(BACKBONES['ResNet'][0])
@@ -196,6 +197,16 @@ def test_embedding(tmp_path, capsys):
             out,
             '--method=umap',
         )
+    older = out.read_bytes()
+    for content in (b'no archive', b''):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match='is no .npz file of numbers') as error:
+            run(tool, path, '-o', out)
+        assert 'pickle' not in str(error.value)
+    np.savez(path, paths=np.array(['a.jpg'] * 4), pooled=np.full((4, 4), np.nan))
+    with pytest.raises(ValueError, match="features 'pooled' that are not finite"):
+        run(tool, path, '-o', out)
+    assert out.read_bytes() == older
     np.savez(path, paths=np.array(['a/1.jpg'] * 2), pooled=np.ones((2, 4)))
     with pytest.raises(ValueError, match='at least 4 images, got 2'):
         run(tool, path, '-o', out)

@@ -55,11 +55,23 @@ def released_checkpoint(shapes, width, regions=True, prefix=''):
 def run(name, *args):
     """Run a tool in this process, which saves seconds; its standard output."""
     argv = [name, *(str(arg) for arg in args)]
-    with (
-        mock.patch.object(sys, 'argv', argv),
-        contextlib.redirect_stdout(io.StringIO()) as output,
-    ):
-        runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
+    errors = io.StringIO()
+    try:
+        with (
+            mock.patch.object(sys, 'argv', argv),
+            contextlib.redirect_stdout(io.StringIO()) as output,
+            contextlib.redirect_stderr(errors),
+        ):
+            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
+    except SystemExit as end:
+        sys.stderr.write(errors.getvalue())
+        # Tests look at the exception; what a user sees is its message, in three lines.
+        if isinstance(end.__cause__, Exception):
+            assert end.code == 1
+            lines = errors.getvalue().split('error: ', 1)[1].splitlines()
+            assert 1 <= len(lines) <= 3 and lines[0][:40] in str(end.__cause__)
+            raise end.__cause__ from None
+        raise
     return output.getvalue()
 
 
@@ -146,7 +158,10 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
 def test_other_checkpoints_are_not_converted(tmp_path):
     for content, message in (
         (dict(state_dict={}), r"it lacks \['student', 'teacher', 'dino_loss'\]"),
-        (dict(student=Path('x')), 'not loaded for safety'),
+        (
+            dict(student=Path('x')),
+            'is not loaded: a checkpoint holds tensors and plain',
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             convert(tmp_path, content)
@@ -277,9 +292,107 @@ def test_features_of_nothing_are_refused(tmp_path, capsys):
     args = (config, checkpoint)
     with pytest.raises(FileNotFoundError, match='no image or folder nowhere'):
         run('extract_features.py', *args, 'nowhere', '-o', tmp_path / 'out.npz')
+    (tmp_path / 'bad.png').write_bytes(b'no image')
+    for workers in (0, 2):
+        with pytest.raises(ValueError, match='None of the 1 images could be read'):
+            out = ('-o', tmp_path / 'out.npz', f'--num-workers={workers}')
+            run('extract_features.py', *args, tmp_path / 'bad.png', *out)
+    assert not (tmp_path / 'out.npz').exists()
+    with pytest.raises(ValueError, match='--batch-size must be >= 1, got 0'):
+        run('extract_features.py', *args, tmp_path, '-o', 'o.npz', '--batch-size=0')
     with pytest.raises(SystemExit):
         run('extract_features.py', *args, tmp_path, '-o', 'out.txt')
     assert 'must be an .npz file in an existing folder' in capsys.readouterr().err
+
+
+def test_files_that_are_read_are_not_overwritten(tmp_path):
+    config, checkpoint, _ = saved_model(tmp_path)
+    before = checkpoint.read_bytes()
+    link = tmp_path / 'link.pth'
+    link.symlink_to(checkpoint)
+    for call in (
+        ('model_converters/extract_backbone.py', checkpoint),
+        ('model_converters/to_timm.py', config, checkpoint),
+        ('model_converters/esvit_to_mmpretrain.py', checkpoint),
+    ):
+        for out in (checkpoint, link):
+            with pytest.raises(ValueError, match='is what is read, and is not overwr'):
+                run(*call, out)
+        with pytest.raises(FileNotFoundError, match='The folder of .* make it first'):
+            run(*call, tmp_path / 'none' / 'out.pth')
+        with pytest.raises(ValueError, match='is a folder; name a file to write'):
+            run(*call, tmp_path)
+    assert checkpoint.read_bytes() == before
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    config, checkpoint, model = saved_model(tmp_path)
+    state = dict(model.state_dict())
+    state['teacher.backbone.norm3.weight'] = torch.full((128,), torch.nan)
+    torch.save(dict(state_dict=state), checkpoint)
+    out = tmp_path / 'out.npz'
+    calls = (
+        ('model_converters/extract_backbone.py', checkpoint, out),
+        ('model_converters/to_timm.py', config, checkpoint, out),
+        ('extract_features.py', config, checkpoint, tmp_path, '-o', out),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r'not finite in teacher\.backbone\.norm3'):
+            run(*call)
+    for content, message in (
+        ([1, 2], 'no checkpoint: it holds a list'),
+        (dict(state_dict=dict(a=1)), 'has no weights'),
+        (dict(meta=dict(epoch=1)), r"has no weights .* only \['meta'\]"),
+    ):
+        torch.save(content, checkpoint)
+        with pytest.raises(ValueError, match=message):
+            run(*calls[0])
+    assert not out.exists()
+
+
+def test_a_failing_write_keeps_the_older_file(tmp_path):
+    _, checkpoint, _ = saved_model(tmp_path)
+    out = tmp_path / 'out.pth'
+    out.write_bytes(b'older')
+    save = mock.Mock(side_effect=OSError(28, 'No space left on device'))
+    with mock.patch('torch.save', save), pytest.raises(OSError, match='No space'):
+        run('model_converters/extract_backbone.py', checkpoint, out)
+    assert out.read_bytes() == b'older'
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'checkpoint.pth',
+        'config.py',
+        'out.pth',
+    ]
+
+
+def test_an_interruption_leaves_whole_features_alone(tmp_path):
+    config, checkpoint, model = saved_model(tmp_path)
+    for name in 'abc':
+        image = np.random.randint(0, 255, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f'{name}.png'), image)
+    out, part = tmp_path / 'out.npz', tmp_path / 'out.partial.npz'
+    options = ('--size=64', '--batch-size=1', '--num-workers=0', '--keys', 'pooled')
+    args = ('extract_features.py', config, checkpoint, tmp_path, '-o', out, *options)
+    encode, calls = type(model).encode, []
+
+    def interrupted(self, *args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(self, *args)
+
+    out.write_bytes(b'older')
+    with (
+        mock.patch.object(type(model), 'encode', interrupted),
+        pytest.raises(SystemExit) as end,
+    ):
+        run(*args)
+    assert end.value.code == 130
+    assert out.read_bytes() == b'older'
+    assert len(np.load(part)['pooled']) == 2
+    run(*args)
+    assert len(np.load(out)['pooled']) == 3
+    assert not part.exists()
 
 
 def test_throughput(tmp_path):

@@ -110,7 +110,7 @@ def test_the_page_of_the_demo(tools, tmp_path):
         call('make_docs', *args, '--datasets', tmp_path / 'nowhere.py')
     assert not work_dir.exists()
     # A tool fails: nothing is written.
-    with pytest.raises(KeyError, match='Nothing is not in'):
+    with pytest.raises(ValueError, match="unknown type 'Nothing'"):
         call('make_docs', *args, *probe, 'model.head.type=Nothing')
     assert not out.exists()
     checkpoint = work_dir / 'epoch_1.pth'

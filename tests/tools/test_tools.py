@@ -52,9 +52,12 @@ def tool(name, *args, **kwargs):
 
 
 def last_line(output):
-    """The message of the exception that ended a program."""
-    lines = [line for line in output.splitlines() if line.strip()]
-    return next(line for line in reversed(lines) if 'Error: ' in line)
+    """The message that ended a program, without a traceback."""
+    assert 'Traceback' not in output
+    lines = output.splitlines()
+    start = max(i for i, line in enumerate(lines) if line.startswith('error: '))
+    assert len(lines[start:]) <= 3, output[-4000:]
+    return '\n'.join(lines[start:])
 
 
 @pytest.fixture(scope='module')
@@ -115,6 +118,12 @@ def test_knn_settings_come_from_the_command_line_then_the_config():
     assert (args.k, args.temperature) == ((10, 20, 100, 200), 0.07)
     with pytest.raises(ValueError, match=r'c\.py has no load_from: give the checkp'):
         merge_args(Config(dict(load_from=None)), knn_arguments())
+    args = knn_arguments(checkpoint='b.pth')
+    merge_args(Config(dict(load_from=None, knn=dict(k=5))), args)
+    assert args.k == [5]
+    for wrong in (dict(k=[0]), dict(temperature=0.0), dict(temperature=-1.0)):
+        with pytest.raises(ValueError, match=r'^(k|temperature) must be'):
+            merge_args(cfg, knn_arguments(**wrong))
     with pytest.raises(ValueError, match=r"k and temperature, not \['ks'\]"):
         merge_args(Config(dict(load_from='a.pth', knn=dict(ks=5))), knn_arguments())
 
@@ -216,7 +225,7 @@ def test_own_folder_by_one_option(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ([], 'ValueError: UnlabeledFolder has no data_root'),
+        ([], 'error: UnlabeledFolder has no data_root'),
         (['data_root=nowhere'], 'data folder nowhere of .* does not exist: pass --cfg'),
         (['model.neck.in_channels=64'], 'Set model.neck.in_channels=768'),
         (['data_root=EMPTY'], 'data folder .*empty of .* is empty: pass --cfg-opt'),
@@ -241,6 +250,25 @@ def test_bad_configs_are_refused_before_training(options, message, tmp_path):
     assert not list(tmp_path.glob('run/*.pth'))
 
 
+def test_only_whole_classifiers_are_tested():
+    check = runpy.run_path(str(ROOT / 'tools' / 'test.py'))['check_weights']
+    model = torch.nn.ModuleDict(dict(backbone=torch.nn.Linear(2, 2)))
+    model['head'] = torch.nn.ModuleDict(dict(fc=torch.nn.Linear(2, 2)))
+    weights = dict(model.state_dict())
+    check(model, weights, 'a.pth')
+    check(model, {f'module.{name}': value for name, value in weights.items()}, 'a.pth')
+    del weights['head.fc.weight'], weights['head.fc.bias']
+    with pytest.raises(
+        ValueError, match=r'a\.pth lacks 2 .* head\.fc\.weight, head\.fc'
+    ):
+        check(model, weights, 'a.pth')
+    weights['teacher.backbone.weight'] = weights['backbone.weight']
+    with pytest.raises(
+        ValueError, match=r'pre-training: .* tools/knn\.py, or train a l'
+    ):
+        check(model, weights, 'a.pth')
+
+
 def test_wrong_files_are_refused(trained, tmp_path):
     demo = DEMO / 'esvit_swin_photos.py'
     output = tool('train.py', 'configs/nothing.py', expect=1)
@@ -249,6 +277,9 @@ def test_wrong_files_are_refused(trained, tmp_path):
     assert 'There is no checkpoint' in last_line(output)
     output = tool('test.py', demo, trained, expect=1)
     assert 'has no test_dataloader' in last_line(output)
+    linear = DEMO / 'linear_swin_photos.py'
+    output = tool('test.py', linear, trained, '--work-dir', tmp_path, expect=1)
+    assert re.search(r'lacks 2 .*head\.fc\.weight', last_line(output)), output
     # The checkpoint has narrow heads, the config as it is has not.
     output = tool(
         'train.py', demo, '--work-dir', tmp_path, '--resume', trained, expect=1
@@ -299,6 +330,34 @@ def test_shell_tools_say_how_to_call_them(name):
     assert 'usage: ' in call('bash', ROOT / 'tools' / name, expect=2)
 
 
+@pytest.mark.parametrize(
+    ('name', 'args', 'message'),
+    [
+        ('dist_train.sh', ('none.py', '2'), 'error: there is no config none.py'),
+        (
+            'dist_train.sh',
+            (__file__, '0'),
+            "GPUS must be a whole number above 0, got '0'",
+        ),
+        ('dist_train.sh', (__file__, 'abc'), "got 'abc'"),
+        (
+            'dist_test.sh',
+            (__file__, 'none.pth', '2'),
+            'there is no checkpoint none.pth',
+        ),
+        ('dist_test.sh', (__file__, __file__, '-1'), "got '-1'"),
+        (
+            'slurm_train.sh',
+            ('part', 'job', 'none.py', 'out'),
+            'there is no config none',
+        ),
+    ],
+)
+def test_shell_tools_check_their_arguments(name, args, message):
+    output = call('bash', ROOT / 'tools' / name, *args, expect=2)
+    assert message in output and len(output.splitlines()) == 1
+
+
 def test_slurm_asks_for_no_more_gpus_than_it_uses(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
@@ -308,7 +367,7 @@ def test_slurm_asks_for_no_more_gpus_than_it_uses(tmp_path):
         ROOT / 'tools' / 'slurm_train.sh',
         'part',
         'job',
-        'cfg.py',
+        DEMO / 'esvit_swin_photos.py',
         'out dir',
         '--amp',
         GPUS='4',

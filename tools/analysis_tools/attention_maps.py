@@ -12,6 +12,8 @@ from pathlib import Path
 from mmengine.device import get_device
 
 from esvit_plugin import get_model
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import check_output_folder, run_tool
 from esvit_plugin.evaluation import draw_attention, last_attention
 from esvit_plugin.evaluation.attention import Query
 from esvit_plugin.evaluation.figures import check_matplotlib
@@ -62,6 +64,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw every image."""
     args = parse_args()
+    check_output_folder(args.out)
     check_matplotlib()
     images = open_images(args.images, args.size)
     model = get_model(args.config, args.checkpoint)
@@ -74,10 +77,11 @@ def main() -> None:
         figure = draw_attention(image, attention, queries)
         os.makedirs(args.out, exist_ok=True)
         out = os.path.join(args.out, f'attention_{number}_{Path(path).stem}.png')
-        figure.savefig(out)
+        with atomic_file(out) as part:
+            figure.savefig(part)
         height, width = attention.grid
         print(f'{out}: {height}x{width} positions, {len(queries)} queries')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

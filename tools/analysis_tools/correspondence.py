@@ -15,6 +15,8 @@ import numpy as np
 from mmengine.device import get_device
 
 from esvit_plugin import get_model
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import check_output_folder, run_tool
 from esvit_plugin.evaluation import (
     best_matches,
     match_accuracy,
@@ -57,6 +59,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Match, measure, draw."""
     args = parse_args()
+    check_output_folder(args.out)
     if args.num_pictures:
         check_matplotlib()
     images = open_images(args.images, args.size)
@@ -77,23 +80,16 @@ def main() -> None:
         print(f'accuracy {accuracy:5.1f} %   error {error:6.1f} px   {path}')
         if number < args.num_pictures:
             flat = source.flatten(0, 1), target.flatten(0, 1)
-            plot_correspondence(
-                os.path.join(
-                    args.out, f'correspondence_{number}_{Path(path).stem}.png'
-                ),
-                views,
-                grid,
-                [
-                    (
-                        f'{network}: {accuracy:.0f} % at the mirrored place, '
-                        f'error {error:.0f} px',
-                        best_matches(*flat, args.num_matches),
-                    )
-                ],
+            title = (
+                f'{network}: {accuracy:.0f} % at the mirrored place, '
+                f'error {error:.0f} px'
             )
+            rows_of_picture = [(title, best_matches(*flat, args.num_matches))]
+            picture = f'correspondence_{number}_{Path(path).stem}.png'
+            with atomic_file(os.path.join(args.out, picture)) as part:
+                plot_correspondence(part, views, grid, rows_of_picture)
     if not rows:
-        print('No image could be read, nothing is written.')
-        return
+        raise ValueError('No image could be read, nothing is written.')
     mean = {
         k: float(np.mean([r[k] for r in rows])) for k in ('accuracy', 'pixel_error')
     }
@@ -102,11 +98,12 @@ def main() -> None:
         f'mean of {len(rows)} images, {network}'
     )
     settings = ('config', 'checkpoint', 'size', 'seed', 'num_matches')
-    with open(os.path.join(args.out, 'correspondence.json'), 'w') as file:
+    out = os.path.join(args.out, 'correspondence.json')
+    with atomic_file(out) as part, open(part, 'w') as file:
         record = {key: getattr(args, key) for key in settings}
         json.dump(dict(record, network=network, mean=mean, images=rows), file, indent=1)
     print(f'Written into {args.out}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

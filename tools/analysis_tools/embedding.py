@@ -6,10 +6,13 @@ vectors, as in k-NN classification.
 
 import argparse
 import os
+import zipfile
 from importlib.util import find_spec
 
 import numpy as np
 
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import check_at_least, check_output, run_tool
 from esvit_plugin.evaluation import draw_embedding
 from esvit_plugin.evaluation.figures import check_matplotlib
 
@@ -45,15 +48,25 @@ def load(path: str, key: str) -> tuple[np.ndarray, list[str]]:
     """Features (N, C) and the folder of each image."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no file {path}.')
-    with np.load(path) as arrays:
-        names = [name for name in arrays.files if arrays[name].ndim == 2]
-        if key not in names or 'paths' not in arrays.files:
-            raise ValueError(
-                f'{path} has no paths and features {key!r} (N, C); it has '
-                f'{", ".join(names) or "no features"} of this kind. Write it by '
-                f'tools/extract_features.py, and choose by --key.'
-            )
-        return arrays[key], folders([str(p) for p in arrays['paths']])
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+        # numpy's own messages say how to run what such a file may hold.
+        raise ValueError(
+            f'{path} is no .npz file of numbers, or is damaged. Write it by '
+            'tools/extract_features.py.'
+        ) from None
+    names = [name for name, array in arrays.items() if array.ndim == 2]
+    if key not in names or 'paths' not in arrays:
+        raise ValueError(
+            f'{path} has no paths and features {key!r} (N, C); it has '
+            f'{", ".join(names) or "no features"} of this kind. Write it by '
+            'tools/extract_features.py, and choose by --key.'
+        )
+    if not np.isfinite(arrays[key]).all():
+        raise ValueError(f'{path} has features {key!r} that are not finite.')
+    return arrays[key], folders([str(path) for path in arrays['paths']])
 
 
 def folders(paths: list[str]) -> list[str]:
@@ -86,6 +99,8 @@ def project(features: np.ndarray, method: str, seed: int) -> np.ndarray:
 def main() -> None:
     """Load, project, draw."""
     args = parse_args()
+    check_at_least(1, num_images=args.num_images)
+    check_output(args.out, args.features)
     check_matplotlib()
     features, labels = load(args.features, args.key)
     if len(features) > args.num_images:
@@ -95,9 +110,10 @@ def main() -> None:
     points = project(features, args.method, args.seed)
     name = 't-SNE' if args.method == 'tsne' else 'UMAP'
     title = f'{name} of {args.key} features, {len(points)} images'
-    draw_embedding(points, labels, title).savefig(args.out)
+    with atomic_file(args.out) as part:
+        draw_embedding(points, labels, title).savefig(part)
     print(f'{args.out}: {len(points)} images of {len(set(labels))} folders')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

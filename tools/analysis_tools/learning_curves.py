@@ -7,6 +7,8 @@ RUN is a work folder, whose resumed parts are joined, or a log of mmengine
 import argparse
 import os
 
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import check_output, run_tool
 from esvit_plugin.evaluation import draw_curves, read_scalars, run_names
 from esvit_plugin.evaluation.figures import check_matplotlib
 
@@ -29,6 +31,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read and draw."""
     args = parse_args()
+    check_output(args.out, *args.runs)
     check_matplotlib()
     runs = dict(zip(run_names(args.runs), map(read_scalars, args.runs), strict=True))
     panels = {}
@@ -42,9 +45,10 @@ def main() -> None:
         for name in runs:
             if name not in panels[key]:
                 print(f'{name} has no {key}.')
-    draw_curves(panels).savefig(args.out)
+    with atomic_file(args.out) as part:
+        draw_curves(panels).savefig(part)
     print(f'{args.out}: {", ".join(args.keys)} of {", ".join(runs)}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -21,6 +21,7 @@ from mmpretrain.registry import MODELS
 from torch.utils.benchmark import Timer
 
 from esvit_plugin.apis import find_model_config
+from esvit_plugin.engine.cli import check_at_least, describe, run_tool
 
 
 class Row(NamedTuple):
@@ -148,6 +149,7 @@ def table(rows: dict[str, list[Row]]) -> str:
 def main() -> None:
     """Measure every model in its turn, then print the table."""
     args = parse_args()
+    check_at_least(1, batch_size=args.batch_size, size=args.size, rounds=args.rounds)
     for config in args.configs:
         backbone_config(config)  # a wrong name is refused before anything runs
     rows: dict[str, list[Row]] = {config: [] for config in args.configs}
@@ -161,7 +163,7 @@ def main() -> None:
                         row = pool.apply(measure, (config, args))
                     except Exception as error:
                         failed = True
-                        print(f'{config}: {type(error).__name__}: {error}')
+                        print(f'{config}: {describe(error)}')
                         continue
                 rows[config].append(row)
                 print(f'round {number + 1}: {config} {row.images_per_s:.1f} images/s')
@@ -172,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

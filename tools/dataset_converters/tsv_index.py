@@ -7,7 +7,8 @@
 import argparse
 import os
 
-from esvit_plugin.datasets.tsv_file import build_tsv_index, read_tsv_index
+from esvit_plugin.datasets.tsv_file import build_tsv_index, index_paths, read_tsv_index
+from esvit_plugin.engine.cli import check_output, run_tool
 
 
 def main() -> None:
@@ -26,10 +27,12 @@ def main() -> None:
     for path in args.files:
         if not os.path.isfile(path) or not os.path.getsize(path):
             parser.error(f'{path} does not exist or is empty')
+        for index in index_paths(path):
+            check_output(index, *args.files)
     for path in args.files:
         index = build_tsv_index(path, args.binary, args.force)
         print(f'{index}: {len(read_tsv_index(index))} lines')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -24,9 +24,11 @@ from tool_runs import (
     table,
     train,
     versions,
+    write_text,
 )
 
 from esvit_plugin.datasets import PHOTO_NAMES, BundledPhotos
+from esvit_plugin.engine.cli import check_output_folder, run_tool
 from esvit_plugin.engine.launch import load_config
 from esvit_plugin.evaluation.figures import check_matplotlib
 
@@ -230,6 +232,7 @@ The other column, by the same commands as above on this checkpoint.
 def main() -> None:
     """Train, evaluate, draw, and write the page."""
     args = parse_args()
+    check_output_folder(args.out)
     check_matplotlib()
     for path in args.datasets:
         load_config(str(ROOT / from_root(path)))
@@ -267,9 +270,9 @@ def main() -> None:
         'embedding': 'embedding',
     }.items():
         save_small(ROOT / folder / f'{source}.png', out / f'{name}.png')
-    (out / 'demo.md').write_text(text)
+    write_text(out / 'demo.md', text)
     print(f'\nWritten into {out}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -21,9 +21,11 @@ from tool_runs import (
     table,
     train,
     versions,
+    write_text,
 )
 
 from esvit_plugin.datasets import PHOTO_NAMES
+from esvit_plugin.engine.cli import check_output_folder, run_tool
 
 NETWORKS = {
     'random': 'random weights',
@@ -147,7 +149,7 @@ def measure(network: str, seed: int, args: argparse.Namespace) -> dict[str, Any]
         knn=knn.number(r'k=20 +top-1 +([\d.]+)'),
         commands=[done.command for done in (*runs, knn)],
     )
-    path.write_text(json.dumps(found, indent=1))
+    write_text(path, json.dumps(found, indent=1))
     return found
 
 
@@ -216,6 +218,7 @@ of the copies, from `--seed 0` on, are averaged.
 def main() -> None:
     """Train and measure all, and write the page."""
     args = parse_args()
+    check_output_folder(str(Path(args.out).parent))
     # Random weights last: they are of the config that training has written.
     results = {
         network: [measure(network, seed, args) for seed in args.seeds]
@@ -224,9 +227,9 @@ def main() -> None:
     text = page(results, args)
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
+    write_text(out, text)
     print(f'\n{text}\nWritten into {out}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

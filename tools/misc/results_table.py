@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from esvit_plugin.engine.cli import run_tool
+
 METAFILE = Path(__file__).resolve().parents[2] / 'configs' / 'metafile.yml'
 
 
@@ -40,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

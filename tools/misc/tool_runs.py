@@ -14,6 +14,8 @@ import torch
 from mmengine.runner import find_latest_checkpoint
 from PIL import Image
 
+from esvit_plugin.engine.checkpoints import atomic_file
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/demo/esvit_swin_photos.py'
 MAX_PICTURE = 400_000  # bytes
@@ -136,7 +138,14 @@ def save_small(source: str | os.PathLike, target: str | os.PathLike) -> None:
         picture = file.convert('RGB')
     # Two steps, as Pillow dithers only with the colours of another picture.
     picture = picture.quantize(palette=picture.quantize(256))
-    picture.save(target, optimize=True)
-    size = os.path.getsize(target)
-    if size > MAX_PICTURE:
-        raise ValueError(f'{target} has {size} bytes, more than {MAX_PICTURE}.')
+    with atomic_file(target) as path:
+        picture.save(path, optimize=True)
+        size = os.path.getsize(path)
+        if size > MAX_PICTURE:
+            raise ValueError(f'{target} has {size} bytes, more than {MAX_PICTURE}.')
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file in one step."""
+    with atomic_file(path) as part:
+        Path(part).write_text(text)

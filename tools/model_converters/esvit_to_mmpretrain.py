@@ -6,11 +6,15 @@ load it with ``load_from``, or take the teacher's backbone with
 """
 
 import argparse
-import os.path as osp
-import pickle
 
 import torch
 
+from esvit_plugin.engine.checkpoints import (
+    atomic_file,
+    check_finite_weights,
+    load_checkpoint_file,
+)
+from esvit_plugin.engine.cli import check_output, run_tool
 from esvit_plugin.models.backbones.released import RELEASED_ARCHS
 from esvit_plugin.models.selfsup.released import esvit_from_released
 
@@ -26,23 +30,18 @@ def main() -> None:
         help='architecture; found from the weights by default',
     )
     args = parser.parse_args()
-    if not osp.isfile(args.src):
-        raise FileNotFoundError(f'There is no checkpoint {args.src}.')
+    check_output(args.dst, args.src)
     # The authors saved their options, an argparse.Namespace, beside the weights.
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            checkpoint = torch.load(args.src, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{args.src} is no checkpoint of the authors' program: it holds more than "
-            'tensors and options, and is not loaded for safety.'
-        ) from error
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        checkpoint = load_checkpoint_file(args.src)
     config, state_dict = esvit_from_released(checkpoint, args.arch)
     meta = dict(epoch=checkpoint.get('epoch', 0), iter=0)
-    torch.save(dict(meta=meta, state_dict=state_dict), args.dst)
+    check_finite_weights(state_dict, args.src)
+    with atomic_file(args.dst) as path:
+        torch.save(dict(meta=meta, state_dict=state_dict), path)
     print(f'{len(state_dict)} tensors written to {args.dst}')
     print(f'The backbone is {config["backbone"]}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -5,12 +5,12 @@ checkpoint=DST), ...)``.
 """
 
 import argparse
-import os.path as osp
 
 import torch
-from mmengine.runner import CheckpointLoader
 
-import esvit_plugin  # noqa: F401  lets mmengine read its own checkpoints
+from esvit_plugin.apis import read_weights
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import check_output, run_tool
 
 
 def main() -> None:
@@ -22,11 +22,9 @@ def main() -> None:
         '--student', action='store_true', help="the student's; default the teacher's"
     )
     args = parser.parse_args()
-    if not osp.isfile(args.checkpoint):
-        raise FileNotFoundError(f'There is no checkpoint {args.checkpoint}.')
-    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu')
+    check_output(args.dst, args.checkpoint)
     prefix = 'backbone.' if args.student else 'teacher.backbone.'
-    weights = checkpoint.get('state_dict', checkpoint)
+    weights = read_weights(args.checkpoint)
     backbone = {
         name.removeprefix(prefix): value
         for name, value in weights.items()
@@ -37,9 +35,10 @@ def main() -> None:
             f'{args.checkpoint} has no tensor whose name begins with {prefix}, so it '
             f'is no checkpoint of an EsViT. It has {list(weights)[:3]}, ...'
         )
-    torch.save(dict(meta=dict(source=prefix), state_dict=backbone), args.dst)
+    with atomic_file(args.dst) as path:
+        torch.save(dict(meta=dict(source=prefix), state_dict=backbone), path)
     print(f'{len(backbone)} tensors of {prefix}* written to {args.dst}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

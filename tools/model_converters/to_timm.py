@@ -11,6 +11,8 @@ import timm
 import torch
 
 from esvit_plugin import get_model
+from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.engine.cli import check_output, run_tool
 from esvit_plugin.models.backbones.timm_export import to_timm
 
 
@@ -24,6 +26,7 @@ def main() -> None:
         '--student', action='store_true', help="the student's; default the teacher's"
     )
     args = parser.parse_args()
+    check_output(args.dst, args.config, args.checkpoint)
     model = get_model(args.config, args.checkpoint)
     backbone = model.get_backbone('student' if args.student else 'teacher')
     arguments, state_dict = to_timm(backbone)
@@ -37,12 +40,14 @@ def main() -> None:
         if features.dim() == 4:  # channels last
             features = features.permute(0, 3, 1, 2)
         error = (features - backbone(images)[-1]).abs().max().item()
-    if error > 1e-3:
+    # Not a number is no agreement.
+    if not error <= 1e-3:
         raise ValueError(
             f'The model of timm gives other features (largest difference {error:.1e}); '
             f'{args.dst} is not written. The backbone has options that timm lacks.'
         )
-    torch.save(state_dict, args.dst)
+    with atomic_file(args.dst) as path:
+        torch.save(state_dict, path)
     options = ', '.join(f'{k}={v!r}' for k, v in arguments.items())
     print(f'{len(state_dict)} tensors written to {args.dst}; load them with')
     print(f'    model = timm.create_model({options})')
@@ -51,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)
