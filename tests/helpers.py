@@ -23,6 +23,17 @@ SMALL_SWIN = dict(
     window_size=4,
     drop_path_rate=0.0,
 )
+# Random views of the data set's images, for runs that must be reproducible.
+PIPELINE = [
+    dict(
+        type='MultiCrop',
+        views=[
+            dict(size=64, num_views=2),
+            dict(size=32, scale=(0.05, 0.4), num_views=2),
+        ],
+    ),
+    dict(type='PackInputs'),
+]
 
 
 def small_model(

@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
-# Run all tests, from nothing: an environment, the package, pytest.
-#   bash tests/run.sh [options of pytest]
+# Run tests, from nothing: an environment, the package, pytest.
+#   bash tests/run.sh [options of pytest]            all but the next
+#   bash tests/run.sh --faults [options of pytest]   kills, full disks, damage, payloads
+#   bash tests/run.sh --fast [options of pytest]     the first without its slow tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/venv.sh
 make_venv .venv-tests 'lite,tests'
+case "${1:-}" in
+    # Threads of torch do not survive a fork.
+    --faults) shift; set -- tests/faults "$@"; export OMP_NUM_THREADS=1 ;;
+    --fast) shift; set -- -m 'not slow' "$@" ;;
+esac
 .venv-tests/bin/python -m pytest "$@"

@@ -6,21 +6,11 @@ import signal
 import numpy as np
 import pytest
 import torch
-from helpers import build_runner, small_model
+from helpers import PIPELINE, build_runner, small_model
 from mmengine.hooks import Hook
 
 from esvit_plugin.engine.resume import newest_checkpoint
 
-PIPELINE = [
-    dict(
-        type='MultiCrop',
-        views=[
-            dict(size=64, num_views=2),
-            dict(size=32, scale=(0.05, 0.4), num_views=2),
-        ],
-    ),
-    dict(type='PackInputs'),
-]
 COSINE = [
     dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, convert_to_iter_based=True),

@@ -11,24 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import build_runner, small_model
+from helpers import PIPELINE, build_runner, small_model
 from mmengine.hooks import Hook
 
 from esvit_plugin.engine import KNNMonitorHook
 
 ROOT = Path(__file__).resolve().parents[2]
-
-# Two sources of randomness beside the weights: stochastic depth and augmentation.
-PIPELINE = [
-    dict(
-        type='MultiCrop',
-        views=[
-            dict(size=64, num_views=2),
-            dict(size=32, scale=(0.05, 0.4), num_views=2),
-        ],
-    ),
-    dict(type='PackInputs'),
-]
 
 
 def loader(num_workers, **dataset):

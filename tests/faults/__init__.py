@@ -1,0 +1,1 @@
+"""Issue 11's faults, repeated; see ``forks`` for how programs are run."""
