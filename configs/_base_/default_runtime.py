@@ -10,6 +10,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Every epoch: it is where a run that was stopped goes on with --resume.
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
+    # Random states in checkpoints, seeded images: a resumed run is the same run.
+    random_state=dict(type='RandomStateHook'),
     # Stops at the first loss or weight that is not finite.
     finite_guard=dict(type='FiniteGuardHook'),
     # Ends with a checkpoint when signalled. Also one every hour: minutes=60, or every

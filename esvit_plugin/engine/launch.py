@@ -54,7 +54,7 @@ class _Options(DictAction):
                 raise ValueError(f'--cfg-options takes KEY=VALUE, got {text!r}.')
             try:
                 super().__call__(parser, argparse.Namespace(), [text], *args)
-            except (AssertionError, SyntaxError, ValueError):
+            except (AssertionError, SyntaxError, ValueError, RecursionError):
                 raise ValueError(
                     f'--cfg-options {text}: the value cannot be read; look at its '
                     'brackets and quotes.'

@@ -71,7 +71,6 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 f'train_cfg.max_epochs must be a positive integer, got {max_epochs}.'
             )
         super().__init__(runner, dataloader, max_epochs, **kwargs)
-        self._start = 0
         if not len(self.dataloader):
             loader, processes = self.dataloader, get_world_size()
             raise ValueError(
@@ -81,23 +80,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 'False.'
             )
 
-    def go_to(self, epoch: int, start: int) -> None:
-        """Begin elsewhere than at the beginning.
-
-        Args:
-            epoch: Whole epochs that are done.
-            start: Batches of the next one that are done; if all are, only what comes
-                at its end is: evaluation and the checkpoint.
-        """
-        self._epoch = epoch
-        self._iter = epoch * len(self.dataloader) + start
-        self._start = start
-
     def run_epoch(self) -> None:
         """Train one epoch, or the rest of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        start, self._start = self._start, 0
+        # More than whole epochs only after a resume; if all batches are done, only
+        # what comes at the end of the epoch is: evaluation and the checkpoint.
+        start = self._iter - self._epoch * len(self.dataloader)
         skipped = skipped_batches(self.dataloader, start) if start else nullcontext()
         if start < len(self.dataloader):
             with skipped:

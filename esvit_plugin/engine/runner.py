@@ -58,14 +58,19 @@ class EsViTRunner(Runner):
     def from_cfg(cls, cfg: Any) -> Runner:
         """Build the runner of a config, after checking its names and values."""
         from .config_checks import check_config
+        from .launch import drop_late_schedules
 
         check_config(cfg)
+        drop_late_schedules(cfg)
         return super().from_cfg(cfg)
 
     def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
         """Register a hook; this package's in place of mmengine's ``CheckpointHook``."""
-        if isinstance(hook, dict) and hook.get('type') == 'CheckpointHook':
+        kind = hook.get('type') if isinstance(hook, dict) else type(hook).__name__
+        if isinstance(hook, dict) and kind == 'CheckpointHook':
             hook = {**hook, 'type': 'AtomicCheckpointHook'}
+        if kind == 'RandomStateHook' and kind in map(_class_name, self.hooks):
+            return  # among the default hooks already
         super().register_hook(hook, priority)
 
     def train(self) -> nn.Module:
@@ -181,7 +186,7 @@ class EsViTRunner(Runner):
         if isinstance(loop, ResumableTrainLoop):
             length = len(loop.dataloader)
             position = find_position(meta, length)
-            loop.go_to(position.epoch, position.start)
+            loop._epoch, loop._iter = position.epoch, position.iteration
         else:
             # One long epoch, of which so many iterations are done
             length, position = 1, Position(0, meta['iter'], meta['iter'])
@@ -204,10 +209,10 @@ class EsViTRunner(Runner):
         )
         if changed:
             self.logger.warning(f'Other settings than before: {changed}.')
-        if self.epoch >= self.max_epochs and isinstance(loop, ResumableTrainLoop):
+        if self.iter >= self.max_iters:
             self.logger.warning(
-                f'{self.epoch} of {self.max_epochs} epochs are done: there is nothing '
-                'to train.'
+                f'{self.iter} of {self.max_iters} iterations are done: there is '
+                'nothing to train.'
             )
 
     def _resume_seed(self, meta: dict[str, Any]) -> None:
@@ -225,6 +230,10 @@ class EsViTRunner(Runner):
         sampler: Any = self.train_dataloader.sampler
         if hasattr(sampler, 'seed'):
             sampler.seed = seed
+
+
+def _class_name(hook: Hook) -> str:
+    return type(hook).__name__
 
 
 def save_whole(
@@ -320,6 +329,8 @@ def _resume_optimizers(wrapper: Any, states: dict[str, Any]) -> None:
     for name, part in parts:
         state = states if name is None else states[name]
         state = with_new_settings(state, part.optimizer)
+        # Scheduled as the groups are, for the log; that of this run is replayed.
+        state.pop('base_param_settings', None)
         if not state.get('loss_scaler', True):
             # Of a training without scaling, which one with it refuses
             del state['loss_scaler']

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import PIPELINE, build_runner, small_model
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from esvit_plugin.engine.resume import newest_checkpoint
 
@@ -44,10 +45,20 @@ class Values(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         group = runner.optim_wrapper.optimizer.param_groups[0]
-        self.values[runner.iter] = (group['lr'], group['weight_decay'])
+        base = runner.optim_wrapper.get_lr().get('base_lr')
+        self.values[runner.iter] = (group['lr'], group['weight_decay'], base)
 
 
-def run(work_dir, *hooks, workers=0, resume=False, accumulate=1, epochs=3, **changes):
+def run(
+    work_dir,
+    *hooks,
+    plain=False,
+    workers=0,
+    resume=False,
+    accumulate=1,
+    epochs=3,
+    **changes,
+):
     """Two images of each photograph: 4 iterations per epoch by default."""
     values = Values()
     runner = build_runner(
@@ -84,6 +95,8 @@ def run(work_dir, *hooks, workers=0, resume=False, accumulate=1, epochs=3, **cha
         ],
         resume=resume,
     )
+    if plain:
+        runner.__class__ = Runner
     try:
         runner.train()
     finally:
@@ -127,6 +140,28 @@ def test_a_signal_waits_for_accumulated_gradients(tmp_path):
     resumed, values = run(tmp_path / 'parts', resume=True, accumulate=2)
     assert min(values) == 6
     assert_equal(resumed, whole)
+
+
+def test_mmengines_runner_goes_on_inside_the_epoch_too(tmp_path):
+    whole, expected = run(tmp_path / 'whole')
+    with pytest.raises(SystemExit):
+        run(tmp_path / 'parts', SignalAt(5), plain=True)
+    resumed, values = run(tmp_path / 'parts', plain=True, resume=True)
+    assert values == {i: expected[i] for i in range(6, 12)}
+    assert_equal(resumed, whole)
+
+
+def test_a_run_is_stopped_twice(tmp_path):
+    whole, expected = run(tmp_path / 'whole')
+    with pytest.raises(SystemExit):
+        run(tmp_path / 'parts', SignalAt(1))
+    with pytest.raises(SystemExit):
+        run(tmp_path / 'parts', SignalAt(6), resume=True)
+    resumed, values = run(tmp_path / 'parts', resume=True)
+    assert values == {i: expected[i] for i in range(7, 12)}
+    assert_equal(resumed, whole)
+    settings = [r.optim_wrapper.base_param_settings for r in (resumed, whole)]
+    assert settings[0]['lr'] == settings[1]['lr']
 
 
 class Crash(Hook):

@@ -12,7 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
-from ..resume import read_pointer
+from ..loops import ResumableTrainLoop
+from ..resume import find_position, read_pointer
+from ..runner import EsViTRunner
 from ..signals import SignalKeeper, name_of, shield_workers, stop_for
 from .checkpoint_hook import point_to
 from .utils import gather_random_states, steps_apart
@@ -65,6 +67,22 @@ class RecoveryHook(Hook):
         self._keeper: SignalKeeper | None = None
         self._group: Any = None
 
+    def before_run(self, runner: Runner) -> None:
+        """Let a plain ``Runner`` go on inside an epoch, too."""
+        loop = runner._train_loop
+        if type(loop) is EpochBasedTrainLoop:
+            # It is built already, and differs in what it does, not in what it keeps.
+            loop.__class__ = ResumableTrainLoop
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Place the checkpoint in this run, for a plain ``Runner``."""
+        meta, loop = checkpoint.get('meta'), runner._train_loop
+        if isinstance(runner, EsViTRunner) or not (runner._resume and meta):
+            return
+        if isinstance(loop, ResumableTrainLoop):
+            position = find_position(meta, len(loop.dataloader))
+            meta.update(epoch=position.epoch, iter=position.iteration)
+
     def before_train(self, runner: Runner) -> None:
         """Take the signals, before workers are started."""
         several = get_world_size() > 1
@@ -111,7 +129,8 @@ class RecoveryHook(Hook):
             return
         self._save(runner, runner.epoch, runner.iter + 1)
         if number:
-            self._stop(runner, number, f'iteration {runner.iter + 1}')
+            done = f'iteration {runner.iter + 1} of {runner.max_iters}'
+            self._stop(runner, number, done)
 
     def after_val_iter(
         self,
@@ -147,7 +166,8 @@ class RecoveryHook(Hook):
         if number:
             epoch = runner.epoch if epoch is None else epoch
             self._save(runner, epoch, runner.iter)
-            self._stop(runner, number, f'the iterations of epoch {epoch + 1}')
+            done = f'the iterations of epoch {epoch + 1} of {runner.max_epochs}'
+            self._stop(runner, number, done)
 
     def _agree(self, due: bool) -> tuple[int, bool]:
         """The signal that any process got, and whether the main one wants to save."""
@@ -176,7 +196,7 @@ class RecoveryHook(Hook):
         path = os.path.join(runner.work_dir, FILENAME)
         stop_for(
             number,
-            f'{name_of(number)}: stopped after {after} of {runner.max_iters}, saved in '
-            f'{path}. To go on, give the same command with --resume.',
+            f'{name_of(number)}: stopped after {after}, saved in {path}. '
+            'To go on, give the same command with --resume.',
             speak=is_main_process(),
         )
