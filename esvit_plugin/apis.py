@@ -64,6 +64,8 @@ def get_model(
         strict = not isinstance(model, EsViT)
         try:
             _load_checkpoint_to_model(model, dict(state_dict=weights), strict)
+        except ValueError as error:
+            raise ValueError(f'{checkpoint}: {error}') from error
         except RuntimeError as error:
             own = set(model.state_dict())
             parts = {'missing': own - set(weights), 'unknown': set(weights) - own}

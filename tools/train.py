@@ -82,6 +82,8 @@ def main() -> None:
     check_data_roots(cfg)
     drop_late_schedules(cfg)
     set_work_dir(cfg, args)
+    if 'model' not in cfg:
+        raise ValueError(f'{args.config} has no model to train: model=dict(type=...).')
     merge_args(cfg, args)
     prepare_launch(cfg, args.launcher)
     build_runner(cfg).train()

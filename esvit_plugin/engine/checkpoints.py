@@ -1,10 +1,12 @@
 """Checkpoint files: written whole or not at all, read without running anything."""
 
 import contextlib
+import errno
 import functools
 import os
 import pickle
 import re
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +32,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     Yields:
         The path to write to, in the same folder and with the same ending.
 
+    Raises:
+        OSError: If it cannot be written; the message names it.
+
     Example:
         >>> with atomic_file('features.npz') as path:
         ...     np.savez(path, **arrays)
@@ -42,6 +47,17 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
         _flush(unfinished)
         os.replace(unfinished, path)
         _flush(folder or '.')
+    except (OSError, RuntimeError) as error:
+        # torch's writer has errors, but no words, of its own for a full disk.
+        by_torch = 'inline_container' in str(error) or 'StreamWriter' in str(error)
+        if not by_torch and not isinstance(error, OSError):
+            raise
+        full = by_torch and shutil.disk_usage(folder or '.').free < 2**20
+        reason = os.strerror(errno.ENOSPC) if full else None
+        reason = reason or getattr(error, 'strerror', None) or str(error)
+        raise OSError(
+            f'{os.fspath(path)} cannot be written: {reason}. Nothing there has changed.'
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             os.remove(unfinished)

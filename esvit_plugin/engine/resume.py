@@ -156,9 +156,10 @@ def find_position(meta: Mapping[str, Any], iters_per_epoch: int) -> Position:
     run = meta.get('run')
     old = run.get('iterations per epoch') if isinstance(run, dict) else None
     if not isinstance(old, int) or old < 1:
-        # Of mmengine's Runner: most likely saved at the end of an epoch.
-        ended = epoch > 0 and iteration % epoch == 0
-        old = iteration // epoch if ended and iteration else iters_per_epoch
+        # Of mmengine's Runner: with epochs as these, or at the end of another one.
+        fits = 0 <= iteration - epoch * iters_per_epoch <= iters_per_epoch
+        ended = epoch > 0 and iteration > 0 and iteration % epoch == 0
+        old = iteration // epoch if ended and not fits else iters_per_epoch
     done = min(max(iteration - epoch * old, 0), old)
     start = round(done / old * iters_per_epoch)
     return Position(epoch, start, epoch * iters_per_epoch + start)

@@ -253,8 +253,7 @@ def save_whole(
             Runner.save_checkpoint(runner, folder, name, *args, meta=meta, **kwargs)
     except OSError as error:
         raise OSError(
-            f'The checkpoint {path} cannot be written: {error.strerror or error}. '
-            'Older ones are whole: make room and go on with --resume.'
+            f'{error} Older checkpoints are whole: make room and go on with --resume.'
         ) from error
 
 

@@ -82,7 +82,7 @@ def _read_log(path: str) -> list[tuple[float, dict]]:
                 break  # cut off when the program was stopped
             raise ValueError(
                 f'Line {number} of {path} is no record of mmengine with a step: '
-                f'{line.strip()[:60]!r}.'
+                f'{line.strip()[:60]!r}; name a work folder, or its scalars.json.'
             ) from error
         if 'iter' in record:
             done = step

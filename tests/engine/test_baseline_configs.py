@@ -18,6 +18,8 @@ from esvit_plugin.engine.launch import (
 )
 from esvit_plugin.models.features import split_features
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 # Published by MoCo-v3 (arXiv 2104.02057 and its CONFIG.md), MAE (arXiv 2111.06377) and

@@ -12,6 +12,8 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from esvit_plugin.engine import dist_run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 # Stands for a training: it has a child as a data loader has, and ends after a signal.
 SCRIPT = """

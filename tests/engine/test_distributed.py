@@ -8,6 +8,8 @@ from mmengine.model import is_model_wrapper
 
 from esvit_plugin.evaluation import extract_features
 
+pytestmark = pytest.mark.slow
+
 
 class Record(Hook):
     """Keeps the losses and the last gradients of the student."""

@@ -21,6 +21,8 @@ from esvit_plugin.engine.launch import (
     load_config,
 )
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 KNN = [path.stem for path in sorted((CONFIGS / 'knn').glob('*.py'))]

@@ -13,6 +13,8 @@ from esvit_plugin.engine.launch import (
     load_config,
 )
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = [path.stem for path in sorted(CONFIGS.glob('esvit_*.py'))]
 

@@ -175,6 +175,7 @@ def test_states_of_another_number_of_processes_are_left_alone(tmp_path, monkeypa
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path):
     """kill -9 in the third epoch, then --resume, by the command line."""
     command = [

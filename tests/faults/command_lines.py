@@ -199,7 +199,7 @@ COMMANDS = [
     (
         f'{OPTION}custom_hooks.1.teacher_temp=0',
         'teacher_temp.*0',
-        'above 0|> ?0|positive',
+        'above 0|> ?0|at least',
     ),
     (f'{OPTION}custom_hooks.1.teacher_temp=1e-40', '1e-40', 'above|at least'),
     (f'{OPTION}custom_hooks.0.momentum=2', '2', '<= ?1|between'),

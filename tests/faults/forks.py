@@ -71,6 +71,8 @@ class Tool:
             if pid:
                 code = os.waitstatus_to_exitcode(status)
                 self.code = code if code >= 0 else 128 - code
+                # Now: later its number may be another program's.
+                self._kill_group()
         return self.code
 
     def wait(self, timeout=LIMIT):
@@ -103,12 +105,15 @@ class Tool:
 
     def kill(self):
         """Kill the program and all that it started."""
+        if self.code is None:
+            self._kill_group()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            self.code = 137
+
+    def _kill_group(self):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            if self.code is None:
-                os.waitpid(self.pid, 0)
-                self.code = 137
 
     def _read(self, number):
         with contextlib.suppress(FileNotFoundError):

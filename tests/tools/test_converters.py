@@ -182,6 +182,7 @@ def saved_model(tmp_path, backbone=None, width=128):
     return config, checkpoint, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('backbone', 'width', 'name', 'options'),
     [
@@ -395,6 +396,7 @@ def test_an_interruption_leaves_whole_features_alone(tmp_path):
     assert not part.exists()
 
 
+@pytest.mark.slow
 def test_throughput(tmp_path):
     config, _, model = saved_model(tmp_path)
     output = tool(

@@ -27,6 +27,8 @@ from esvit_plugin.engine.launch import load_config
 from esvit_plugin.evaluation import match_accuracy, mirrored_copy, region_map
 from esvit_plugin.evaluation.images import open_images
 
+pytestmark = pytest.mark.slow
+
 MISC = ROOT / 'tools' / 'misc'
 PHOTOS = ('astronaut', 'coffee')
 QUICK = (

@@ -17,6 +17,8 @@ from mmengine.config import Config
 from esvit_plugin import get_model
 from esvit_plugin.engine.launch import drop_late_schedules, load_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / 'configs' / 'demo'
 # The demo in seconds: few crops, narrow heads.

@@ -43,6 +43,7 @@ def setup(tmp_path, monkeypatch):
     return tmp_path, (config, checkpoint, '--data-root', tmp_path / 'sets', *QUICK)
 
 
+@pytest.mark.slow
 def test_two_sets_are_evaluated_once(setup):
     folder, args = setup
     out = folder / 'results.json'

@@ -34,7 +34,10 @@ def main() -> None:
     # The authors saved their options, an argparse.Namespace, beside the weights.
     with torch.serialization.safe_globals([argparse.Namespace]):
         checkpoint = load_checkpoint_file(args.src)
-    config, state_dict = esvit_from_released(checkpoint, args.arch)
+    try:
+        config, state_dict = esvit_from_released(checkpoint, args.arch)
+    except ValueError as error:
+        raise ValueError(f'{args.src}: {error}') from error
     meta = dict(epoch=checkpoint.get('epoch', 0), iter=0)
     check_finite_weights(state_dict, args.src)
     with atomic_file(args.dst) as path:

@@ -25,9 +25,20 @@ class AtomicCheckpointHook(CheckpointHook):
     during a save loses all. Here each appears under its name when it is complete on
     the disk, and the oldest is deleted afterwards. Arguments are those of
     ``CheckpointHook``.
+
+    Raises:
+        ValueError: If ``interval`` is neither positive nor -1.
     """
 
     best_ckpt_path: str | None
+
+    def __init__(self, interval: int = -1, **kwargs: Any) -> None:
+        if not isinstance(interval, int) or (interval < 1 and interval != -1):
+            raise ValueError(
+                'AtomicCheckpointHook: interval must be >= 1, or -1 for none but the '
+                f'last, got {interval!r}.'
+            )
+        super().__init__(interval=interval, **kwargs)
 
     def before_train(self, runner: Runner) -> None:
         """Take over saving, and clear what a kill has left unfinished."""

@@ -75,7 +75,9 @@ class RandomStateHook(Hook):
         All processes must call it. Only the main process writes checkpoints, too late
         to gather there.
         """
-        self._to_save = all_gather_object(_get_state())
+        # Within a validation: the state that training goes on from.
+        state = self._before_val if self._before_val is not None else _get_state()
+        self._to_save = all_gather_object(state)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the states into the checkpoint, if they are of this moment."""

@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ...models.checks import check_temperatures
 from .utils import train_epoch, unwrap_model
 
 
@@ -26,7 +27,8 @@ class TeacherTempHook(Hook):
             Defaults to 30.
 
     Raises:
-        ValueError: If a temperature is not positive or ``warmup_epochs`` negative.
+        ValueError: If a temperature is below 1e-4 or not finite, or ``warmup_epochs``
+            negative.
     """
 
     def __init__(
@@ -35,11 +37,14 @@ class TeacherTempHook(Hook):
         teacher_temp: float = 0.07,
         warmup_epochs: int = 30,
     ) -> None:
-        if min(warmup_teacher_temp, teacher_temp) <= 0 or warmup_epochs < 0:
+        check_temperatures(
+            'TeacherTempHook',
+            warmup_teacher_temp=warmup_teacher_temp,
+            teacher_temp=teacher_temp,
+        )
+        if warmup_epochs < 0:
             raise ValueError(
-                'TeacherTempHook needs positive temperatures and warmup_epochs >= 0, '
-                f'got warmup_teacher_temp={warmup_teacher_temp}, '
-                f'teacher_temp={teacher_temp} and warmup_epochs={warmup_epochs}.'
+                f'TeacherTempHook: warmup_epochs must be >= 0, got {warmup_epochs}.'
             )
         self.teacher_temp = teacher_temp
         self._warmup = np.linspace(warmup_teacher_temp, teacher_temp, warmup_epochs)
