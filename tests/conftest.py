@@ -1,3 +1,4 @@
+import signal
 import sys
 from pathlib import Path
 
@@ -7,6 +8,14 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
 import esvit_plugin  # noqa: F401  registers everything
+
+# A program in the background may have been told to ignore them, and what it starts.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        is_interrupt = _number == signal.SIGINT
+        signal.signal(
+            _number, signal.default_int_handler if is_interrupt else signal.SIG_DFL
+        )
 
 GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
 
