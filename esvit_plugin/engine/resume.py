@@ -174,6 +174,13 @@ def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     )
 
 
+def wrapper_parts(wrapper: Any) -> dict[str, Any]:
+    """The wrappers of single optimisers by name; '' for one that is the only one."""
+    if wrapper is None:
+        return {}
+    return dict(wrapper.items()) if hasattr(wrapper, 'items') else {'': wrapper}
+
+
 def configured_groups(optimizer: Optimizer) -> list[dict[str, Any]]:
     """Hyper-parameters of each group as the config has them, before any schedule."""
     groups = []

@@ -12,7 +12,6 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from .checkpoints import atomic_file, load_checkpoint_file, weights_only
@@ -25,6 +24,7 @@ from .resume import (
     find_position,
     replay_schedules,
     with_new_settings,
+    wrapper_parts,
 )
 
 # Seconds after which loader workers that give no batch end the run.
@@ -269,11 +269,12 @@ def run_settings(runner: Runner) -> dict[str, Any]:
     }
     if isinstance(runner.train_loop, ResumableTrainLoop):
         settings['iterations per epoch'] = len(loader)
-    for name, optimizer in _optimizers(runner.optim_wrapper).items():
-        group = configured_groups(optimizer)[0]
+    for name, part in wrapper_parts(runner.optim_wrapper).items():
+        group = configured_groups(part.optimizer)[0]
+        prefix = f'{name}.' if name else ''
         for key in ('lr', 'weight_decay'):
             if isinstance(group.get(key), (int, float)):
-                settings[f'{name}{key}'] = group[key]
+                settings[f'{prefix}{key}'] = group[key]
     return settings
 
 
@@ -313,20 +314,10 @@ def _check_resumable(path: str, with_optimizer: bool) -> None:
         )
 
 
-def _optimizers(wrapper: Any) -> dict[str, Optimizer]:
-    """The optimisers of a wrapper, by what to put before their settings' names."""
-    if isinstance(getattr(wrapper, 'optimizer', None), Optimizer):
-        return {'': wrapper.optimizer}
-    if not hasattr(wrapper, 'items'):
-        return {}
-    return {f'{name}.': part.optimizer for name, part in wrapper.items()}
-
-
 def _resume_optimizers(wrapper: Any, states: dict[str, Any]) -> None:
     """Load the state of each optimiser; its settings stay those of this config."""
-    parts = wrapper.items() if hasattr(wrapper, 'items') else [(None, wrapper)]
-    for name, part in parts:
-        state = states if name is None else states[name]
+    for name, part in wrapper_parts(wrapper).items():
+        state = states[name] if name else states
         state = with_new_settings(state, part.optimizer)
         # Scheduled as the groups are, for the log; that of this run is replayed.
         state.pop('base_param_settings', None)

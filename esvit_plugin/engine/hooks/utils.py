@@ -7,6 +7,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.optim import Optimizer
 
+from ..resume import wrapper_parts
+
 
 def unwrap_model(runner: Runner) -> Any:
     """The model without its distributed wrapper."""
@@ -38,9 +40,7 @@ def single_optimizer(runner: Runner, hook: object) -> Optimizer:
 
 def optimizers(runner: Runner) -> list[Optimizer]:
     """The optimisers inside the wrapper, one or several."""
-    wrapper = runner.optim_wrapper
-    parts = wrapper.values() if hasattr(wrapper, 'values') else [wrapper]
-    return [part.optimizer for part in parts]
+    return [part.optimizer for part in wrapper_parts(runner.optim_wrapper).values()]
 
 
 def steps_apart(runner: Runner) -> int:
