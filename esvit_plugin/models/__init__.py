@@ -1,6 +1,6 @@
 """Backbones, necks, heads and the self-supervised model."""
 
-from .backbones import CvT, EsViTSwin, ViL
+from .backbones import CvT, DINOVisionTransformer, EsViTSwin, ViL
 from .classifiers import LinearSweepClassifier
 from .heads import DINOViewHead, RegionMatchingHead
 from .necks import DINOProjection
@@ -10,6 +10,7 @@ __all__ = [
     'CvT',
     'DINOProjection',
     'DINOViewHead',
+    'DINOVisionTransformer',
     'EsViT',
     'EsViTSwin',
     'LinearSweepClassifier',

@@ -137,7 +137,10 @@ def test_the_temperature_rises_by_epoch_in_both_loops(tmp_path, by_epoch):
     assert watch.temps == pytest.approx([0.04, 0.04, 0.07, 0.07, 0.07, 0.07])
 
 
-def test_the_monitor_warns_once_of_a_collapse(tmp_path, monkeypatch):
+@pytest.mark.parametrize(('kind', 'region_weight'), [('view', 0.5), ('region', 1)])
+def test_the_monitor_warns_once_of_a_collapse(
+    tmp_path, monkeypatch, kind, region_weight
+):
     messages = []
     monkeypatch.setattr(
         'esvit_plugin.engine.hooks.training_monitor_hook.print_log',
@@ -154,6 +157,7 @@ def test_the_monitor_warns_once_of_a_collapse(tmp_path, monkeypatch):
             sampler=dict(type='DefaultSampler', shuffle=False),
             collate_fn=dict(type='default_collate'),
         ),
+        model=small_model() | dict(region_weight=region_weight),
         custom_hooks=[
             dict(type='TeacherTempHook', warmup_teacher_temp=50, teacher_temp=50),
             dict(type='TrainingMonitorHook', window=2, max_history=3),
@@ -166,6 +170,7 @@ def test_the_monitor_warns_once_of_a_collapse(tmp_path, monkeypatch):
     assert [level for _, level in messages] == [logging.WARNING] * 3
     assert 'no EMATeacherHook in custom_hooks' in messages[0][0]
     assert 'feature_spread is' in messages[1][0]
+    assert f'The {kind} loss is 3.4' in messages[2][0]
     assert 'stuck at ln K = 3.466' in messages[2][0]
     for scalars in runner.message_hub.log_scalars.values():
         assert len(scalars.data[0]) <= 4  # trimmed by the next value

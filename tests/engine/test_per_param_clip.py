@@ -1,7 +1,8 @@
 import pytest
 import torch
+from backbones import BACKBONES
 from mmengine.optim import build_optim_wrapper
-from mmpretrain.registry import OPTIM_WRAPPERS
+from mmpretrain.registry import MODELS, OPTIM_WRAPPERS
 from torch import nn
 
 from esvit_plugin.engine import PerParamClipAmpOptimWrapper
@@ -30,6 +31,28 @@ def test_every_parameter_is_clipped_by_its_own_norm():
     total = torch.cat([grad.flatten() for grad in grads]).norm()
     torch.testing.assert_close(wrapper.grad_norm, total)
     assert unused.grad is None
+
+
+def test_what_is_joined_here_is_clipped_apart():
+    """ViL's chunk attention: query and key-value, as where they are two layers."""
+    backbone, _ = BACKBONES['ViL']
+    model = MODELS.build(backbone)
+    wrapper = build(model)
+    for param in model.parameters():
+        param.grad = 10 * torch.rand_like(param)
+    grads = {name: p.grad.clone() for name, p in model.named_parameters()}
+    wrapper._clip_grad()
+    joined = 0
+    for name, param in model.named_parameters():
+        parts = [grads[name]]
+        # Full attention, of the last two stages, has one layer there, too.
+        if '.attn.qkv.' in name and int(name.split('.')[1]) < 2:
+            width = len(param) // 3
+            parts = [grads[name][:width], grads[name][width:]]
+            joined += 1
+        wanted = torch.cat([part * min(0.5 / part.norm(), 1) for part in parts])
+        torch.testing.assert_close(param.grad, wanted)
+    assert joined == 4  # weights and biases of two blocks
 
 
 def test_accumulated_gradients_are_clipped_once():

@@ -55,13 +55,13 @@ def first_phase(tmp_path_factory):
     return folder / 'epoch_1.pth'
 
 
-def second_phase(work_dir, checkpoint, **overrides):
+def second_phase(work_dir, checkpoint, hook=(), **overrides):
     record = Record()
     runner = build_runner(
         work_dir,
         custom_hooks=[
             dict(type='EMATeacherHook'),
-            dict(type='RegionTaskHook'),
+            dict(type='RegionTaskHook', **dict(hook)),
             record,
         ],
         load_from=str(checkpoint),
@@ -88,14 +88,90 @@ def test_everything_but_the_region_necks_goes_on(tmp_path, first_phase):
         n for n in record.start if n.startswith('region_neck.')
     }
     assert len(carried) == len(states)
-    for name, state in carried.items():
-        assert state['exp_avg'].shape == record.model[name].shape
-        assert any(
-            torch.equal(state['exp_avg'], other['exp_avg'])
-            for other in states
-            if other['exp_avg'].shape == state['exp_avg'].shape
-        ), name
+    same_moments(carried, saved)
     assert record.lr == pytest.approx(saved['param_schedulers'][0]['_last_value'][0])
+
+
+def same_moments(carried, saved):
+    """The moments of a checkpoint, found by the names that it has."""
+    optimizer = saved['optimizer']
+    numbers = {
+        name: number
+        for group in optimizer['param_groups']
+        for name, number in zip(group['param_names'], group['params'], strict=True)
+    }
+    for name, state in carried.items():
+        wanted = optimizer['state'][numbers[name]]
+        assert torch.equal(state['exp_avg'], wanted['exp_avg']), name
+        assert torch.equal(state['exp_avg_sq'], wanted['exp_avg_sq']), name
+
+
+def fixed_norms():
+    model = small_model()
+    for neck in ('neck', 'region_neck'):
+        model[neck]['norm_last_layer'] = True
+    return model
+
+
+def test_prototypes_of_fixed_norm_in_the_second_phase(tmp_path, first_phase):
+    record = second_phase(tmp_path, first_phase, model=fixed_norms())
+    saved = torch.load(first_phase)
+    carried = {n: s for n, s in record.start.items() if s}
+    # The norms are not trained any more; what comes after them keeps its own moments.
+    assert 'neck.last_layer.weight_g' not in record.start
+    assert 'neck.last_layer.weight_v' in carried
+    same_moments(carried, saved)
+    # They stay where the first phase has left them, not at 1.
+    after = torch.load(tmp_path / 'epoch_3.pth')['state_dict']
+    gain = saved['state_dict']['neck.last_layer.weight_g']
+    assert torch.equal(after['neck.last_layer.weight_g'], gain)
+
+
+def test_parameters_that_are_trained_from_now_on(tmp_path):
+    first = build_runner(
+        tmp_path / 'a',
+        model={**fixed_norms(), 'region_neck': None, 'region_head': None},
+        custom_hooks=[dict(type='EMATeacherHook'), Stop()],
+        **SCHEDULE,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    checkpoint = tmp_path / 'a' / 'epoch_1.pth'
+    record = second_phase(tmp_path / 'b', checkpoint)
+    carried = {n: s for n, s in record.start.items() if s}
+    assert 'neck.last_layer.weight_g' not in carried
+    same_moments(carried, torch.load(checkpoint))
+
+
+def test_the_optimiser_may_begin_anew(tmp_path, first_phase):
+    options = dict(reset_optimizer=True)
+    record = second_phase(tmp_path / 'a', first_phase, options)
+    saved = torch.load(first_phase)
+    assert not any(record.start.values())
+    for name, value in saved['state_dict'].items():
+        assert torch.equal(record.model[name], value), name
+    assert record.lr == pytest.approx(saved['param_schedulers'][0]['_last_value'][0])
+    # Only once: what is resumed later has moments.
+    record = second_phase(tmp_path / 'b', tmp_path / 'a' / 'epoch_2.pth', options)
+    assert all(record.start.values())
+
+
+def without_names(first_phase, path):
+    """A checkpoint of an older version."""
+    saved = torch.load(first_phase)
+    for group in saved['optimizer']['param_groups']:
+        del group['param_names']
+    torch.save(saved, path)
+    return path
+
+
+def test_checkpoints_without_names(tmp_path, first_phase):
+    old = without_names(first_phase, tmp_path / 'old.pth')
+    record = second_phase(tmp_path / 'a', old)
+    same_moments({n: s for n, s in record.start.items() if s}, torch.load(first_phase))
+    with pytest.raises(ValueError, match='does not name them.*reset_optimizer=True'):
+        second_phase(tmp_path / 'b', old, model=fixed_norms())
+    second_phase(tmp_path / 'c', old, dict(reset_optimizer=True), model=fixed_norms())
 
 
 def test_the_second_phase_is_resumed_as_ever(tmp_path, first_phase):

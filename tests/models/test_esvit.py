@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -62,6 +63,26 @@ def test_losses_sum_to_the_papers(regions):
     ours = torch.autograd.grad(total, model.backbone.parameters())
     for mine, other in zip(ours, theirs):
         torch.testing.assert_close(mine, other)
+
+
+def test_regions_alone():
+    half = build()
+    alone = MODELS.build(small_model() | dict(region_weight=1))
+    alone.load_state_dict(half.state_dict())
+    views = random_views()
+    losses = alone.loss(views)
+    assert set(losses) == {'loss_region', 'feature_spread', 'teacher_entropy'}
+    torch.testing.assert_close(
+        losses['loss_region'], 2 * half.loss(views)['loss_region']
+    )
+    # Every parameter that is trained has a gradient, as DDP demands.
+    losses['loss_region'].backward()
+    for name, param in alone.named_parameters():
+        is_trained = not name.startswith(('teacher.', 'neck.'))
+        assert param.requires_grad == is_trained, name
+        assert (param.grad is not None) == is_trained, name
+    assert not alone.head.center.any() and alone.region_head.center.any()
+    assert 0 < losses['teacher_entropy'] < math.log(32)
 
 
 def test_compiled_backbones_give_the_same():
@@ -182,7 +203,8 @@ def change(**parts):
             r'region_neck.out_channels=32, but region_head.out_channels=16',
         ),
         (change(region_head=None), 'region_neck and region_head belong together'),
-        (change(region_weight=1.0), 'region_weight must lie between 0 and 1'),
+        (change(region_weight=0.0), 'region_weight must be above 0 and at most 1'),
+        (change(region_weight=1.1), 'above 0 and at most 1, got 1.1. For view-only'),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(cfg, message):

@@ -3,7 +3,7 @@
 _base_ = ['./esvit_swin_t.py']
 
 model = dict(
-    backbone=dict(arch='base'),
+    backbone=dict(arch='base', drop_path_rate=0.2),
     neck=dict(in_channels=1024),
     region_neck=dict(in_channels=1024),
 )

@@ -2,4 +2,4 @@
 
 _base_ = ['./esvit_swin_t.py']
 
-model = dict(backbone=dict(arch='small'))
+model = dict(backbone=dict(arch='small', drop_path_rate=0.2))

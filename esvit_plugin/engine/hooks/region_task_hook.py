@@ -1,5 +1,6 @@
 """The region task joins a run that began with views alone."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -15,10 +16,19 @@ class RegionTaskHook(Hook):
     """Lets a view-only run be resumed with the region task (Section 4).
 
     ``--resume`` with the checkpoint of a view-only run then continues it: student,
-    teacher, centres, the optimiser's state of all their parameters, the schedules and
-    the iteration are the run's own; only the region necks start anew, the teacher's
-    equal to the student's. Any other checkpoint is resumed as ever.
+    teacher, centres, the schedules and the iteration are the run's own; only the region
+    necks start anew, the teacher's equal to the student's. Parameters are found by
+    name, so the second phase may freeze some, such as the prototypes' norms
+    (``norm_last_layer=True``). Any other checkpoint is resumed as ever.
+
+    Args:
+        reset_optimizer: Whether the optimiser forgets its moments at that moment, as in
+            the released runs: their program fails to load its state, logs that, and
+            goes on. Defaults to False: parameters that were trained before keep theirs.
     """
+
+    def __init__(self, reset_optimizer: bool = False) -> None:
+        self.reset_optimizer = reset_optimizer
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Make room for the new parameters in the optimiser's state.
@@ -32,39 +42,78 @@ class RegionTaskHook(Hook):
         """
         names = checkpoint.get('state_dict', checkpoint)
         begun = any(name.startswith('region_neck.') for name in names)
-        wanted = unwrap_model(runner).with_regions
-        if begun or not wanted or 'optimizer' not in checkpoint:
+        model = unwrap_model(runner)
+        if begun or not model.with_regions or 'optimizer' not in checkpoint:
             return
-        optimizer = checkpoint['optimizer']
-        old_groups = optimizer['param_groups']
-        new_groups = single_optimizer(runner, self).param_groups
-        if len(old_groups) != len(new_groups):
+        saved = checkpoint['optimizer']
+        groups = single_optimizer(runner, self).param_groups
+        if len(saved['param_groups']) != len(groups):
             raise ValueError(
-                f"RegionTaskHook: the checkpoint's optimiser has {len(old_groups)} "
-                f'groups of parameters, but this config has {len(new_groups)}. Use '
-                'the optim_wrapper of the first phase.'
+                "RegionTaskHook: the checkpoint's optimiser has "
+                f'{len(saved["param_groups"])} groups of parameters, but this config '
+                f'has {len(groups)}. Use the optim_wrapper of the first phase.'
             )
-        state, groups, start = {}, [], 0
-        for old, new in zip(old_groups, new_groups, strict=True):
-            # The regions' parameters are the last of every group.
-            for i, (number, param) in enumerate(
-                zip(old['params'], new['params'], strict=False)
-            ):
-                if number in optimizer['state']:
-                    state[start + i] = optimizer['state'][number]
-                    _check_shapes(state[start + i], param)
-            count = len(new['params'])
-            groups.append({**old, 'params': list(range(start, start + count))})
-            start += count
-        checkpoint['optimizer'] = {**optimizer, 'state': state, 'param_groups': groups}
-        runner.logger.info('The region task begins; its necks start anew.')
+        params = {param: name for name, param in model.named_parameters()}
+        named = [[params[param] for param in group['params']] for group in groups]
+        numbers = {} if self.reset_optimizer else _numbers(saved['param_groups'], named)
+        state, new_groups, start = {}, [], 0
+        for old, group in zip(saved['param_groups'], groups, strict=True):
+            for number, param in enumerate(group['params'], start):
+                before = saved['state'].get(numbers.get(params[param]))
+                if before is not None:
+                    _check_shapes(before, param, params[param])
+                    state[number] = before
+            stop = start + len(group['params'])
+            new_groups.append({**old, 'params': list(range(start, stop))})
+            start = stop
+        for group, own in zip(new_groups, named, strict=True):
+            if 'param_names' in group:
+                group['param_names'] = own
+        checkpoint['optimizer'] = {**saved, 'state': state, 'param_groups': new_groups}
+        moments = (
+            'The optimiser begins without moments (reset_optimizer=True).'
+            if self.reset_optimizer
+            else f'{len(state)} of {start} parameters keep their moments.'
+        )
+        runner.logger.info(f'The region task begins; its necks start anew. {moments}')
 
 
-def _check_shapes(state: dict[str, Any], param: Tensor) -> None:
-    for name, value in state.items():
+def _numbers(
+    groups: Sequence[Mapping[str, Any]], named: Sequence[Sequence[str]]
+) -> dict[str, int]:
+    """A saved optimiser's number of each parameter.
+
+    Args:
+        groups: Its groups.
+        named: The names of the parameters of this run's groups.
+
+    Raises:
+        ValueError: If the checkpoint does not have the names, and they do not follow
+            from those of this run.
+    """
+    numbers: dict[str, int] = {}
+    for group, own in zip(groups, named, strict=True):
+        names = group.get('param_names')
+        if names is None:
+            # All but the regions', in the same order.
+            names = [name for name in own if not name.startswith('region_neck.')]
+        if len(names) != len(group['params']):
+            raise ValueError(
+                "RegionTaskHook: a group of the checkpoint's optimiser has "
+                f'{len(group["params"])} parameters, but this run has {len(names)} '
+                'besides those of regions, and the checkpoint does not name them. '
+                'Train the same parameters as the first phase, or begin without '
+                'moments: RegionTaskHook.reset_optimizer=True.'
+            )
+        numbers.update(zip(names, group['params'], strict=True))
+    return numbers
+
+
+def _check_shapes(state: Mapping[str, Any], param: Tensor, name: str) -> None:
+    for key, value in state.items():
         if isinstance(value, Tensor) and value.dim() and value.shape != param.shape:
             raise ValueError(
-                f'RegionTaskHook: {name} of the optimiser has shape '
-                f'{tuple(value.shape)}, its parameter {tuple(param.shape)}. Use the '
-                'model and the optim_wrapper of the first phase.'
+                f'RegionTaskHook: {key} of the optimiser has shape '
+                f'{tuple(value.shape)}, its parameter {name} {tuple(param.shape)}. Use '
+                'the model and the optim_wrapper of the first phase.'
             )

@@ -106,18 +106,22 @@ class TrainingMonitorHook(Hook):
             )
 
     def _check_loss(self, runner: Runner) -> None:
-        loss = self._mean(runner, 'loss_view')
+        model = unwrap_model(runner)
+        # Of views, unless only regions are trained.
+        kind, head, weight = 'view', model.head, 1 - model.region_weight
+        if not weight:
+            kind, head, weight = 'region', model.region_head, 1.0
+        loss = self._mean(runner, f'loss_{kind}')
         if loss is None:
             return
-        model = unwrap_model(runner)
-        loss /= 1 - model.region_weight
-        uniform = math.log(model.head.out_channels)
+        loss /= weight
+        uniform = math.log(head.out_channels)
         if abs(loss / uniform - 1) < 0.005:
             self._warn_once(
                 'loss',
-                f'The view loss is {loss:.3f} over the last {self.window} iterations, '
-                f'stuck at ln K = {uniform:.3f}, the loss of a uniform output. Likely '
-                'causes: a teacher temperature above 0.07 or raised too early (longer '
+                f'The {kind} loss is {loss:.3f} over the last {self.window} '
+                f'iterations, stuck at ln K = {uniform:.3f}, the loss of a uniform '
+                'output. Likely causes: a teacher temperature above 0.07 or raised too early (longer '
                 'TeacherTempHook.warmup_epochs), a learning rate too high or zero, or '
                 'a teacher that does not follow (EMATeacherHook missing).',
             )

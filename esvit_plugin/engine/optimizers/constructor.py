@@ -45,10 +45,15 @@ class MatrixDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             module: The model; parameters without gradient are left out.
             **kwargs: Unused; part of mmengine's interface.
         """
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
+        decayed: dict[str, nn.Parameter] = {}
+        plain: dict[str, nn.Parameter] = {}
         for name, param in module.named_parameters():
             if param.requires_grad:
                 is_matrix = param.ndim > 1 and not name.endswith('.bias')
-                (decayed if is_matrix else plain).append(param)
-        params += [dict(params=decayed), dict(params=plain, weight_decay=0.0)]
+                (decayed if is_matrix else plain)[name] = param
+        # The names go into checkpoints: a later phase may train other parameters.
+        for group, options in ((decayed, {}), (plain, dict(weight_decay=0.0))):
+            names = [name.removeprefix('module.') for name in group]
+            params.append(
+                dict(params=list(group.values()), param_names=names, **options)
+            )

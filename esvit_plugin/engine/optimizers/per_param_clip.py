@@ -1,6 +1,7 @@
 """Optimiser wrappers that clip each parameter's gradient by its own norm."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class _PerParamClip:
     def _clip_grad(self) -> None:
         groups = self.optimizer.param_groups  # type: ignore[attr-defined]
         params = [p for group in groups for p in group['params']]
-        grads = [p.grad for p in params if p.grad is not None]
+        grads = [part for p in params if p.grad is not None for part in _parts(p)]
         if not grads:
             return
         max_norm = self.clip_grad_kwargs['max_norm']  # type: ignore[attr-defined]
@@ -43,6 +44,16 @@ class _PerParamClip:
         torch._foreach_mul_(grads, list(factors.unbind()))
         # mmengine would read it back here, between the backward pass and the step.
         self.grad_norm = torch.linalg.vector_norm(norms)
+
+
+def _parts(param: Any) -> Sequence[Tensor]:
+    """The gradient, in parts where the release has several parameters.
+
+    A parameter that joins several along its first axis says so by ``clip_rows``, the
+    number of rows of each.
+    """
+    rows = getattr(param, 'clip_rows', None)
+    return [param.grad] if rows is None else param.grad.split(rows)
 
 
 @OPTIM_WRAPPERS.register_module()

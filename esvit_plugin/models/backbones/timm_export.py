@@ -7,6 +7,7 @@ from typing import Any
 from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor, nn
 
+from .dino_vit import DINOVisionTransformer
 from .swin import EsViTSwin
 
 # Name here -> name in timm. In timm a stage begins with its patch merging.
@@ -60,7 +61,7 @@ def to_timm(backbone: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     if isinstance(backbone, EsViTSwin):
         return _swin_arguments(backbone), _swin_weights(backbone)
-    if type(backbone) is VisionTransformer:
+    if type(backbone) in (VisionTransformer, DINOVisionTransformer):
         return _vit_arguments(backbone), _vit_weights(backbone)
     raise ValueError(
         f'timm has no equal of {type(backbone).__name__}; only an EsViTSwin or a '

@@ -147,6 +147,11 @@ class ViLChunkAttention(_RelativeAttention):
     def __init__(self, window_size: int, **kwargs: Any) -> None:
         super().__init__(reach=2 * window_size - 1, **kwargs)
         self.window_size = window_size
+        # The authors have query and key-value apart here, and clip the gradient of each
+        # by its own norm.
+        width = self.proj.in_features
+        for param in self.qkv.parameters():
+            param.clip_rows = (width, 2 * width)
 
     def forward(
         self, x: Tensor, height: int, width: int, neighbor: int | None = None

@@ -49,6 +49,7 @@ class RegionMatchingHead(SelfDistillationHead):
         teacher_feats: Sequence[Tensor],
         prototypes: Tensor,
         teacher_prototypes: Tensor,
+        with_entropy: bool = False,
     ) -> dict[str, Tensor]:
         """Score the regions of student views against those of teacher views.
 
@@ -61,20 +62,24 @@ class RegionMatchingHead(SelfDistillationHead):
             teacher_feats: Backbone features (B, T, C) of the same regions.
             prototypes: The student's prototypes (K, D).
             teacher_prototypes: The teacher's prototypes (K, D).
+            with_entropy: Whether to return the entropy, too. Defaults to False.
 
         Returns:
-            ``loss_region``.
+            ``loss_region``, and if wanted ``teacher_entropy``, the mean entropy of the
+            teacher's probabilities in nats.
         """
         regions, targets = torch.cat(list(student), 1), torch.cat(list(teacher), 1)
-        (loss,) = self.cross_entropy(
+        loss, *entropy = self.cross_entropy(
             regions,
             targets,
             self._matches(student_feats, teacher_feats),
             self._weights(student, len(teacher)).expand(len(regions), -1, -1),
             prototypes,
             teacher_prototypes,
+            with_entropy,
         )
-        return dict(loss_region=loss)
+        losses = dict(loss_region=loss)
+        return dict(losses, teacher_entropy=entropy[0]) if entropy else losses
 
     @torch.no_grad()
     def _matches(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:

@@ -54,8 +54,8 @@ class DINOProjection(BaseModule):
             normalisation) at 1. The paper's runs train them, DINO fixes them for
             stability. Defaults to False.
         init_cfg: Extra initialisation, e.g. from a checkpoint. Defaults to None,
-            which keeps the paper's: truncated normal of std 0.02, biases 0,
-            gains 1.
+            which keeps the released one: truncated normal of std 0.02, biases 0;
+            prototypes uniform within 1 / sqrt(bottleneck_channels), gains 1.
 
     Raises:
         ValueError: If a width or the number of layers is not positive, or there are
@@ -109,8 +109,10 @@ class DINOProjection(BaseModule):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        # A random direction each; its length does not matter, the gain does.
-        nn.init.trunc_normal_(self.last_layer.weight_v, std=0.02)
+        # torch's default of a linear layer. The length of a direction does not
+        # change the logits, but under Adam it decides how fast the direction turns.
+        bound = self.last_layer.weight_v.shape[1] ** -0.5
+        nn.init.uniform_(self.last_layer.weight_v, -bound, bound)
         nn.init.ones_(self.last_layer.weight_g)
 
     def project(self, x: Tensor) -> Tensor:

@@ -36,9 +36,10 @@ class EsViT(BaseSelfSupervisor):
         region_neck: Config of the regions' projection. Defaults to None.
         region_head: Config of the region-level loss, a ``RegionMatchingHead``.
             Defaults to None; with both None training is view-only (L_V alone).
-        region_weight: Weight of the region loss; the view loss has the rest, so
-            that the losses sum to the paper's 0.5 L_V + 0.5 L_R. View-only
-            training uses L_V with weight 1. Defaults to 0.5.
+        region_weight: Weight of the region loss, in (0, 1]; the view loss has the
+            rest, so that the losses sum to the paper's 0.5 L_V + 0.5 L_R. With 1, L_R
+            alone, the views' neck is neither run nor trained. View-only training uses
+            L_V with weight 1. Defaults to 0.5.
         compile_backbones: Compile the backbones of student and teacher with
             ``torch.compile``; a dict has its options, e.g. ``dict(dynamic=False)``.
             Defaults to False.
@@ -49,7 +50,7 @@ class EsViT(BaseSelfSupervisor):
 
     Raises:
         ValueError: If only one of the region parts is given, if ``region_weight``
-            is outside (0, 1), or if the widths of backbone and necks, or the
+            is outside (0, 1], or if the widths of backbone and necks, or the
             ``out_channels`` of necks and heads, differ.
     """
 
@@ -80,10 +81,11 @@ class EsViT(BaseSelfSupervisor):
                 'set both to None for view-only training. Got '
                 f'region_neck={region_neck} and region_head={region_head}.'
             )
-        if not 0 < region_weight < 1:
+        if not 0 < region_weight <= 1:
             raise ValueError(
-                f'EsViT: region_weight must lie between 0 and 1, got {region_weight}. '
-                'For view-only training set region_neck and region_head to None.'
+                f'EsViT: region_weight must be above 0 and at most 1, got '
+                f'{region_weight}. For view-only training set region_neck and '
+                'region_head to None.'
             )
         super().__init__(
             backbone=backbone,
@@ -97,6 +99,9 @@ class EsViT(BaseSelfSupervisor):
         self.region_head = _build(region_head)
         self.region_weight = region_weight if self.with_regions else 0.0
         self._check_widths()
+        if not self.with_views:
+            # Distributed training waits for the gradient of whatever is trained.
+            self.neck.requires_grad_(False)
         self.teacher = nn.ModuleDict(
             {name: copy.deepcopy(part) for name, part in self._student_parts()}
         )
@@ -116,6 +121,11 @@ class EsViT(BaseSelfSupervisor):
     def with_regions(self) -> bool:
         """Whether the region-level task is trained."""
         return self.region_neck is not None
+
+    @property
+    def with_views(self) -> bool:
+        """Whether the view-level task is trained."""
+        return self.region_weight < 1
 
     def _student_parts(self) -> Iterator[tuple[str, nn.Module]]:
         for name in ('backbone', 'neck', 'region_neck'):
@@ -256,10 +266,10 @@ class EsViT(BaseSelfSupervisor):
 
         Returns:
             ``loss_view`` and, with regions, ``loss_region``, weighted so that
-            their sum is the paper's loss; for the log ``teacher_entropy`` in nats
-            and ``feature_spread``, the standard deviation of the teacher's
-            unit-length view features over the batch, 0 when all images look alike
-            to it and 1 at most.
+            their sum is the paper's loss, each where its weight is above 0; for the
+            log ``teacher_entropy`` in nats and ``feature_spread``, the standard
+            deviation of the teacher's unit-length view features over the batch, 0 when
+            all images look alike to it and 1 at most.
 
         Raises:
             ValueError: If the views do not fit the model.
@@ -281,10 +291,15 @@ class EsViT(BaseSelfSupervisor):
             student: Features (B, C), and regions (B, T_v, C), of all views.
             teacher: The same of the global views.
         """
-        losses = self.head.loss(
-            *self._project('neck', student[0], teacher[0]), *self._prototypes('neck')
-        )
-        losses['feature_spread'] = _spread(torch.cat(list(teacher[0])))
+        losses = dict(feature_spread=_spread(torch.cat(list(teacher[0]))))
+        if self.with_views:
+            losses.update(
+                self.head.loss(
+                    *self._project('neck', student[0], teacher[0]),
+                    *self._prototypes('neck'),
+                )
+            )
+            losses['loss_view'] = (1 - self.region_weight) * losses['loss_view']
         if self.with_regions:
             losses.update(
                 self.region_head.loss(
@@ -292,10 +307,10 @@ class EsViT(BaseSelfSupervisor):
                     student[1],
                     teacher[1],
                     *self._prototypes('region_neck'),
+                    with_entropy=not self.with_views,
                 )
             )
             losses['loss_region'] = self.region_weight * losses['loss_region']
-        losses['loss_view'] = (1 - self.region_weight) * losses['loss_view']
         return losses
 
     def _project(
