@@ -5,7 +5,8 @@ The region task joins after 200 of 300 epochs of views alone:
     tools/dist_train.sh configs/esvit_resnet50_view.py 8
     tools/dist_train.sh configs/esvit_resnet50.py 8 --resume work_dirs/esvit_resnet50_view/milestone_200.pth
 
-The second command takes over student, teacher, centres, optimiser and schedules.
+The second command takes over student, teacher, centres and schedules; AdamW begins
+without moments, as in the released runs (RegionTaskHook.reset_optimizer).
 
 Published: 75.7 % linear, 71.3 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """

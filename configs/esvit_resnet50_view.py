@@ -8,13 +8,3 @@ Published: 75.0 % linear, 69.1 % k-NN top-1 (arXiv 2106.09785, Table 1).
 _base_ = ['./esvit_resnet50.py']
 
 model = dict(region_neck=None, region_head=None)
-
-# The second phase begins with one of these.
-default_hooks = dict(
-    milestone=dict(
-        type='AtomicCheckpointHook',
-        interval=20,
-        filename_tmpl='milestone_{}.pth',
-        save_last=False,
-    )
-)

@@ -7,12 +7,5 @@ _base_ = ['./esvit_swin_s_w14.py']
 
 model = dict(region_neck=None, region_head=None)
 
-# The second phase begins with one of these.
-default_hooks = dict(
-    milestone=dict(
-        type='AtomicCheckpointHook',
-        interval=20,
-        filename_tmpl='milestone_{}.pth',
-        save_last=False,
-    )
-)
+# The second phase begins with this one.
+default_hooks = dict(milestone=dict(save_begin=180))

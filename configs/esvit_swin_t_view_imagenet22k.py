@@ -21,3 +21,4 @@ train_dataloader = dict(
     )
 )
 train_cfg = dict(max_epochs=30)
+default_hooks = dict(milestone=dict(save_begin=20))

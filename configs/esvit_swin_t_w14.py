@@ -5,7 +5,8 @@ The region task joins after 200 of 300 epochs of views alone:
     tools/dist_train.sh configs/esvit_swin_t_w14_view.py 8
     tools/dist_train.sh configs/esvit_swin_t_w14.py 8 --resume work_dirs/esvit_swin_t_w14_view/milestone_200.pth
 
-The second command takes over student, teacher, centres, optimiser and schedules.
+The second command takes over student, teacher, centres and schedules; AdamW begins
+without moments, as in the released runs (RegionTaskHook.reset_optimizer).
 
 Published: 78.7 % linear, 77.0 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """

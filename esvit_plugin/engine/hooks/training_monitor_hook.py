@@ -121,9 +121,10 @@ class TrainingMonitorHook(Hook):
                 'loss',
                 f'The {kind} loss is {loss:.3f} over the last {self.window} '
                 f'iterations, stuck at ln K = {uniform:.3f}, the loss of a uniform '
-                'output. Likely causes: a teacher temperature above 0.07 or raised too early (longer '
-                'TeacherTempHook.warmup_epochs), a learning rate too high or zero, or '
-                'a teacher that does not follow (EMATeacherHook missing).',
+                'output. Likely causes: a teacher temperature above 0.07 or raised '
+                'too early (longer TeacherTempHook.warmup_epochs), a learning rate '
+                'too high or zero, or a teacher that does not follow '
+                '(EMATeacherHook missing).',
             )
 
     def _mean(self, runner: Runner, name: str) -> float | None:
