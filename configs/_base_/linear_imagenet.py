@@ -70,7 +70,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='LinearSweepAccuracy', topk=(1, 5))
 test_evaluator = val_evaluator
 
-train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=10)
+train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 # 8 GPUs x 128 images: 0.001 x 1024 / 256
@@ -81,4 +81,8 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=1024)
 param_scheduler = dict(type='CosineAnnealingLR', eta_min=0.0)
-custom_hooks = [dict(type='RandomStateHook')]
+custom_hooks = [
+    dict(type='RandomStateHook'),
+    # The paper reports the best of all epochs; the log ends with it and the last.
+    dict(type='LastAndBestHook', keys=['accuracy/top*', 'accuracy/x*']),
+]

@@ -2,10 +2,11 @@
 
     python tools/knn.py configs/knn/knn_swin_b_w14.py [CHECKPOINT]
 
-Without CHECKPOINT it reads work_dirs/esvit_swin_b_w14/epoch_300.pth.
+Without CHECKPOINT it reads work_dirs/esvit_swin_b_w14/milestone_240.pth, the epoch
+of the published number.
 Published: 79.3 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """
 
 _base_ = ['../esvit_swin_b_w14.py', '../_base_/knn_imagenet.py']
 
-load_from = 'work_dirs/esvit_swin_b_w14/epoch_300.pth'
+load_from = 'work_dirs/esvit_swin_b_w14/milestone_240.pth'

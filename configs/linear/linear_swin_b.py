@@ -2,7 +2,8 @@
 
     tools/dist_train.sh configs/linear/linear_swin_b.py 8
 
-It reads work_dirs/esvit_swin_b/epoch_300.pth; another checkpoint with
+It reads work_dirs/esvit_swin_b/milestone_260.pth, the epoch of the published
+number; another checkpoint with
 --cfg-options model.backbone.init_cfg.checkpoint=...
 Published: 80.4 % top-1 (arXiv 2106.09785, Table 1).
 """
@@ -16,7 +17,7 @@ model = dict(
         window_size=7,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/esvit_swin_b/epoch_300.pth',
+            checkpoint='work_dirs/esvit_swin_b/milestone_260.pth',
             prefix='teacher.backbone.',
         ),
     ),

@@ -2,7 +2,8 @@
 
     tools/dist_train.sh configs/linear/linear_swin_b_w14.py 8
 
-It reads work_dirs/esvit_swin_b_w14/epoch_300.pth; another checkpoint with
+It reads work_dirs/esvit_swin_b_w14/milestone_240.pth, the epoch of the published
+number; another checkpoint with
 --cfg-options model.backbone.init_cfg.checkpoint=...
 Published: 81.3 % top-1 (arXiv 2106.09785, Table 1).
 """
@@ -16,7 +17,7 @@ model = dict(
         window_size=14,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/esvit_swin_b_w14/epoch_300.pth',
+            checkpoint='work_dirs/esvit_swin_b_w14/milestone_240.pth',
             prefix='teacher.backbone.',
         ),
     ),

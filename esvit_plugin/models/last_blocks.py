@@ -42,9 +42,12 @@ class LastBlocks:
         backbone: The backbone.
         num_blocks: How many of the last blocks, counted over all stages.
             Defaults to 4.
+        patch_mean: Whether the mean of the last block's normalised patch tokens comes
+            after the class tokens, as DINO evaluates ViT-B. Defaults to False.
 
     Raises:
-        ValueError: If the backbone has fewer blocks.
+        ValueError: If the backbone has fewer blocks, or ``patch_mean`` is asked of one
+            that has no class token.
 
     Example:
         >>> with LastBlocks(backbone, 4) as last:
@@ -52,9 +55,17 @@ class LastBlocks:
         >>> features = last.features()
     """
 
-    def __init__(self, backbone: nn.Module, num_blocks: int = 4) -> None:
-        self.backbone = backbone
+    def __init__(
+        self, backbone: nn.Module, num_blocks: int = 4, patch_mean: bool = False
+    ) -> None:
+        self.backbone: Any = backbone
         self.layout = _layout(backbone)
+        self.patch_mean = patch_mean
+        if patch_mean and (self.layout is None or self.layout.pool is not _class_token):
+            raise ValueError(
+                f'patch_mean=True is for backbones with a class token; the features of '
+                f'this {type(backbone).__name__} are means of positions already.'
+            )
         self.sources: list[nn.Module] = [backbone]
         if self.layout:
             blocks = self.layout.blocks
@@ -90,21 +101,27 @@ class LastBlocks:
         num_plain = max(0, len(self.outputs) - num_normed)
         tokens = self.outputs[:num_plain] + [norm(o) for o in self.outputs[num_plain:]]
         pooled = [pool(*pair) for pair in zip(self.sources, tokens, strict=True)]
+        if self.patch_mean:
+            pooled.append(tokens[-1][:, self.backbone.num_extra_tokens :].mean(1))
         return torch.cat(pooled, dim=-1)
 
 
-def pool_last_blocks(backbone: nn.Module, x: Tensor, num_blocks: int = 4) -> Tensor:
+def pool_last_blocks(
+    backbone: nn.Module, x: Tensor, num_blocks: int = 4, patch_mean: bool = False
+) -> Tensor:
     """Run a backbone and pool the outputs of its last blocks; see ``LastBlocks``.
 
     Args:
         backbone: The backbone.
         x: Images, shape (B, 3, H, W).
         num_blocks: How many of the last blocks. Defaults to 4.
+        patch_mean: As for ``LastBlocks``. Defaults to False.
 
     Returns:
-        Tensor of shape (B, sum of the blocks' widths), earliest block first.
+        Tensor of shape (B, sum of the blocks' widths), earliest block first; then the
+        mean of the patch tokens, if wanted.
     """
-    with LastBlocks(backbone, num_blocks) as last:
+    with LastBlocks(backbone, num_blocks, patch_mean) as last:
         backbone(x)
     return last.features()
 

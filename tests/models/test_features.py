@@ -114,6 +114,22 @@ def test_last_blocks_of_every_backbone(name):
     assert not backbone._forward_hooks
 
 
+def test_class_tokens_and_the_mean_of_patches():
+    backbone, width = BACKBONES['DeiT']
+    vit = MODELS.build(backbone)
+    vit.eval()
+    x = torch.rand(2, 3, 64, 64)
+    tokens = vit(x)[-1]  # normalised
+    wanted = torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], -1)
+    torch.testing.assert_close(pool_last_blocks(vit, x, 1, True), wanted)
+    both = pool_last_blocks(vit, x, 2, True)
+    torch.testing.assert_close(both[:, width:], wanted)
+    torch.testing.assert_close(both[:, :width], pool_last_blocks(vit, x, 2)[:, :width])
+    for name in ('EsViTSwin', 'ResNet'):
+        with pytest.raises(ValueError, match='patch_mean=True .* this (EsViTS|ResN)'):
+            LastBlocks(MODELS.build(BACKBONES[name][0]), 1, True)
+
+
 def test_esvit_gives_features_of_teacher_and_student():
     model = MODELS.build(small_model())
     model.eval()

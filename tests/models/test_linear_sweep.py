@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from backbones import BACKBONES
 from helpers import SMALL_SWIN
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
@@ -116,6 +117,18 @@ def test_the_best_classifier_is_reported():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
+
+
+def test_the_mean_of_patches_joins_the_class_token():
+    backbone, width = BACKBONES['DeiT']
+    model = build(
+        backbone=backbone, in_channels=2 * width, num_blocks=1, patch_mean=True
+    )
+    x = torch.randn(2, 3, 64, 64)
+    wanted = pool_last_blocks(model.backbone, x, 1, True)
+    torch.testing.assert_close(model.extract_feat(x), wanted)
+    with pytest.raises(ValueError, match='patch_mean=True is for backbones with'):
+        build(patch_mean=True)(torch.randn(2, 3, 64, 64))
 
 
 def test_what_does_not_fit_is_refused():

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,22 +18,30 @@ def results_table(metafile: Path = METAFILE) -> str:
         metafile: The file that lists the models.
     """
     lines = [
-        '| config | data | epochs | batch | linear | k-NN |',
-        '|---|---|---|---|---|---|',
+        '| config | data | batch | epochs | linear (epoch) | k-NN (epoch) | source |',
+        '|---|---|---|---|---|---|---|',
     ]
     for model in yaml.safe_load(metafile.read_text())['Models']:
         for result in model.get('Results', []):
-            metrics = result['Metrics']
-            if 'Linear Top 1 Accuracy' not in metrics:
+            if 'Epochs' not in result:
                 continue
             about = model['Metadata']
+            linear, knn = (
+                _cell(result, f'{kind} Top 1 Accuracy') for kind in ('Linear', 'k-NN')
+            )
             lines.append(
                 f'| [{model["Name"]}]({model["Config"]}) | {about["Training Data"]} '
-                f'| {about["Epochs"]} | {about["Batch Size"]} '
-                f'| {metrics["Linear Top 1 Accuracy"]} '
-                f'| {metrics["k-NN Top 1 Accuracy"]} |'
+                f'| {about["Batch Size"]} | {about["Epochs"]} | {linear} | {knn} '
+                f'| {result["Source"]} |'
             )
     return '\n'.join(lines)
+
+
+def _cell(result: dict[str, Any], metric: str) -> str:
+    """A published number and the epoch it is of."""
+    if metric not in result['Metrics']:
+        return ''
+    return f'{result["Metrics"][metric]} ({result["Epochs"][metric]})'
 
 
 def main() -> None:

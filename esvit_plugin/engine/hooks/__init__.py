@@ -3,6 +3,7 @@ from .ema_teacher_hook import EMATeacherHook
 from .finite_guard_hook import FiniteGuardHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
 from .knn_monitor_hook import KNNMonitorHook
+from .last_and_best_hook import LastAndBestHook
 from .lazy_runtime_info_hook import LazyRuntimeInfoHook
 from .random_neighbor_hook import RandomNeighborHook
 from .random_state_hook import RandomStateHook
@@ -19,6 +20,7 @@ __all__ = [
     'FiniteGuardHook',
     'FreezeLastLayerHook',
     'KNNMonitorHook',
+    'LastAndBestHook',
     'LazyRuntimeInfoHook',
     'RandomNeighborHook',
     'RandomStateHook',

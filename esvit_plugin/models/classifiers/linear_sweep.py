@@ -29,6 +29,8 @@ class LinearSweepClassifier(BaseClassifier):
         lr_factors: Learning rate of each classifier over that of the optimiser.
             Defaults to (1.0,).
         num_blocks: How many of the last blocks to take. Defaults to 4.
+        patch_mean: Whether the mean of the last block's patch tokens stands after the
+            class tokens, as in DINO's evaluation of ViT-B. Defaults to False.
         data_preprocessor: Config of the normalisation; its type defaults to
             ``ClsDataPreprocessor``.
         init_cfg: Initialisation. Defaults to weights from a normal of std 0.01, biases
@@ -36,7 +38,8 @@ class LinearSweepClassifier(BaseClassifier):
 
     Raises:
         ValueError: If ``lr_factors`` is empty, has equal numbers or one that is not
-            positive, or the backbone's features have another width.
+            positive, the backbone's features have another width, or ``patch_mean`` is
+            asked of a backbone without a class token.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class LinearSweepClassifier(BaseClassifier):
         in_channels: int,
         lr_factors: Sequence[float] = (1.0,),
         num_blocks: int = 4,
+        patch_mean: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -62,6 +66,7 @@ class LinearSweepClassifier(BaseClassifier):
             )
         self.lr_factors = factors
         self.num_blocks = num_blocks
+        self.patch_mean = patch_mean
         self.in_channels = in_channels
         self.backbone: Any = MODELS.build(backbone)
         self.backbone.requires_grad_(False)
@@ -79,7 +84,9 @@ class LinearSweepClassifier(BaseClassifier):
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Features (B, in_channels) of normalised images (B, 3, H, W)."""
         with torch.no_grad():
-            feats = pool_last_blocks(self.backbone, inputs, self.num_blocks)
+            feats = pool_last_blocks(
+                self.backbone, inputs, self.num_blocks, self.patch_mean
+            )
         if feats.shape[1] != self.in_channels:
             raise ValueError(
                 f'LinearSweepClassifier: the last {self.num_blocks} blocks give '

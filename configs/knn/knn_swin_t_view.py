@@ -1,0 +1,11 @@
+"""k-NN evaluation of EsViT, Swin-T, L_V on ImageNet-1K.
+
+    python tools/knn.py configs/knn/knn_swin_t_view.py [CHECKPOINT]
+
+Without CHECKPOINT it reads work_dirs/esvit_swin_t_view/epoch_300.pth.
+Published: 74.2 % k-NN top-1 (arXiv 2106.09785, Table 1).
+"""
+
+_base_ = ['../esvit_swin_t_view.py', '../_base_/knn_imagenet.py']
+
+load_from = 'work_dirs/esvit_swin_t_view/epoch_300.pth'

@@ -1,0 +1,14 @@
+"""Linear evaluation of EsViT, CvT-T, L_V on ImageNet-1K.
+
+    tools/dist_train.sh configs/linear/linear_cvt_t_view.py 8
+
+It reads work_dirs/esvit_cvt_t_view/epoch_300.pth; another checkpoint with
+--cfg-options model.backbone.init_cfg.checkpoint=...
+Published: 77.6 % top-1 (arXiv 2106.09785, Table 1).
+"""
+
+_base_ = ['./linear_cvt_t.py']
+
+model = dict(
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/esvit_cvt_t_view/epoch_300.pth'))
+)

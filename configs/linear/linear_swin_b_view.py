@@ -1,0 +1,17 @@
+"""Linear evaluation of EsViT, Swin-B, L_V on ImageNet-1K.
+
+    tools/dist_train.sh configs/linear/linear_swin_b_view.py 8
+
+It reads work_dirs/esvit_swin_b_view/milestone_260.pth, the epoch of the
+published number; another checkpoint with
+--cfg-options model.backbone.init_cfg.checkpoint=...
+Published: 79.6 % top-1 (arXiv 2106.09785, Table 1).
+"""
+
+_base_ = ['./linear_swin_b.py']
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(checkpoint='work_dirs/esvit_swin_b_view/milestone_260.pth')
+    )
+)

@@ -1,0 +1,16 @@
+"""Linear evaluation of EsViT, Swin-T, L_V of Open Images v4, on ImageNet-1K.
+
+    tools/dist_train.sh configs/linear/linear_swin_t_view_openimages.py 8
+
+It reads work_dirs/esvit_swin_t_view_openimages/epoch_50.pth; another checkpoint with
+--cfg-options model.backbone.init_cfg.checkpoint=...
+Published: 69.6 % top-1 (arXiv 2106.09785, Table 4).
+"""
+
+_base_ = ['./linear_swin_t.py']
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(checkpoint='work_dirs/esvit_swin_t_view_openimages/epoch_50.pth')
+    )
+)

@@ -1,0 +1,55 @@
+"""The last and the best validation of a training, side by side."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LastAndBestHook(Hook):
+    """Reports each metric's last and best value over all validations.
+
+    The released linear evaluation validates every epoch and reports the best one, which
+    is chosen on the validation set itself; the last is what a fixed schedule gives. So
+    both are logged when the training ends. A resumed run remembers its best.
+
+    Args:
+        keys: Patterns of the metrics' names, e.g. ``accuracy/x*``. Defaults to
+            ``('*',)``, all. Higher must be better.
+    """
+
+    # After mmengine's evaluation is complete, before the checkpoint.
+    priority = 'LOW'
+
+    def __init__(self, keys: Sequence[str] = ('*',)) -> None:
+        self.keys = tuple(keys)
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Compare with the best so far."""
+        record: dict[str, Any] = dict(runner.message_hub.runtime_info).get(_RECORD, {})
+        for key, value in (metrics or {}).items():
+            if not any(fnmatch(key, pattern) for pattern in self.keys):
+                continue
+            found = (float(value), runner.epoch)
+            best = record.get(key, dict(best=found))['best']
+            record[key] = dict(last=found, best=max(found, best, key=lambda v: v[0]))
+        runner.message_hub.update_info(_RECORD, record)
+
+    def after_train(self, runner: Runner) -> None:
+        """Log both."""
+        record = dict(runner.message_hub.runtime_info).get(_RECORD, {})
+        for key, found in record.items():
+            parts = (
+                f'{kind} {found[kind][0]:.2f} (epoch {found[kind][1]})'
+                for kind in ('last', 'best')
+            )
+            runner.logger.info(f'{key}: {", ".join(parts)}')
+
+
+_RECORD = 'last_and_best'
