@@ -11,7 +11,9 @@ def test_milestones_stay_while_other_checkpoints_go(tmp_path, request):
         model=small_model(regions=False),
         custom_hooks=[dict(type='EMATeacherHook')],
         train_cfg=dict(by_epoch=True, max_epochs=5),
-        default_hooks=dict(checkpoint=keep, milestone=dict(milestone, interval=1, save_begin=3)),
+        default_hooks=dict(
+            checkpoint=keep, milestone=dict(milestone, interval=1, save_begin=3)
+        ),
     )
     runner.train()
     names = sorted(path.name for path in tmp_path.glob('*.pth'))

@@ -4,16 +4,19 @@ CONFIG is a config of this package (its path, or its name), 'timm::NAME' for a m
 timm, or 'PACKAGE::PATH' for a config of an OpenMMLab package, e.g.
 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'. Of a whole model the backbone
 is measured. Every model runs in a process of its own; with several rounds the table
-shows medians. FLOPs are multiply-adds for one image.
+shows medians. FLOPs are multiply-adds for one image. 'published' are the paper's
+images/s of that backbone, batch 128 on a V100 (configs/metafile.yml).
 """
 
 import argparse
 import multiprocessing
 import statistics
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import yaml
 from mmengine.analysis import FlopAnalyzer
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
@@ -22,6 +25,8 @@ from torch.utils.benchmark import Timer
 
 from esvit_plugin.apis import find_model_config
 from esvit_plugin.engine.cli import check_at_least, describe, run_tool
+
+METAFILE = Path(__file__).resolve().parents[2] / 'configs' / 'metafile.yml'
 
 
 class Row(NamedTuple):
@@ -128,20 +133,33 @@ def peak_memory(device: str) -> float:
     return int(line.split()[1]) * 1024.0
 
 
+def published() -> dict[str, int]:
+    """Images/s that the paper reports, by the name of a config."""
+    models = yaml.safe_load(METAFILE.read_text())['Models']
+    key = 'Throughput (images/s, V100, batch 128)'
+    return {
+        model['Name']: model['Metadata'][key]
+        for model in models
+        if key in model.get('Metadata', {})
+    }
+
+
 def table(rows: dict[str, list[Row]]) -> str:
     """A Markdown table of the medians."""
+    theirs = published()
     lines = [
-        '| model | parameters (M) | FLOPs (G) | images/s | peak memory (MiB) |',
-        '|---|---|---|---|---|',
+        '| model | parameters (M) | FLOPs (G) | images/s | published | peak (MiB) |',
+        '|---|---|---|---|---|---|',
     ]
     for name, found in rows.items():
         if not found:
-            lines.append(f'| {name} | failed | | | |')
+            lines.append(f'| {name} | failed | | | | |')
             continue
         mid = Row(*(statistics.median(column) for column in zip(*found, strict=True)))
         lines.append(
             f'| {name} | {mid.parameters:.1f} | {mid.flops:.2f} '
-            f'| {mid.images_per_s:.1f} | {mid.memory:.0f} |'
+            f'| {mid.images_per_s:.1f} | {theirs.get(Path(name).stem, "")} '
+            f'| {mid.memory:.0f} |'
         )
     return '\n'.join(lines)
 

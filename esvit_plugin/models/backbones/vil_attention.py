@@ -150,7 +150,8 @@ class ViLChunkAttention(_RelativeAttention):
         # The authors have query and key-value apart here, and clip the gradient of each
         # by its own norm.
         width = self.proj.in_features
-        for param in self.qkv.parameters():
+        joined: list[Any] = list(self.qkv.parameters())
+        for param in joined:
             param.clip_rows = (width, 2 * width)
 
     def forward(
