@@ -1,8 +1,11 @@
 """Selections of Open Images: which images they leave, and the tool that makes them."""
 
+import argparse
 import logging
 import pickle
+import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,10 +15,12 @@ from mmengine.logging import MMLogger
 
 from esvit_plugin.datasets import OpenImages
 from esvit_plugin.datasets.compact import PackedStrings
-from esvit_plugin.datasets.openimages_files import balanced_images
+from esvit_plugin.datasets.openimages_files import balanced_images, equal_epochs
+from esvit_plugin.engine.launch import add_config_options, load_config
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/dataset_converters/openimages_selection.py'
+CONFIG = ROOT / 'configs/esvit_swin_t_view_openimages.py'
 LIST = 'image_ids_and_rotation.csv'
 
 
@@ -304,3 +309,42 @@ def test_the_tool_writes_nothing_otherwise(tmp_path, monkeypatch):
             run(monkeypatch, *args)
     assert sorted(tmp_path.iterdir()) == before
     assert Path(path).read_text().startswith(HEADER)
+
+
+def test_the_command_of_the_config(root):
+    """Its words work as they are typed; only the number of images is lower."""
+    (root / 'data').mkdir()
+    (root / 'data' / 'openimages').symlink_to(root)
+    labels(root, [f'{A},v,cat,1'], 'train-annotations-human-imagelabels.csv')
+    labels(root, [f'{B},m,cat,0.5'], 'train-annotations-machine-imagelabels.csv')
+    text = CONFIG.read_text()
+    command = re.search(r'python tools/.*?balanced\.txt', text, re.S)[0]
+    command = command.replace('python tools', f'{sys.executable} {ROOT}/tools')
+    done = subprocess.run(
+        ['bash', '-c', f'{command} --min-images 2'],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    dataset = load_config(str(CONFIG)).train_dataloader.dataset
+    assert names(OpenImages(root, selection=dataset.selection)) == 'ab'
+
+
+def test_the_epochs_follow_from_the_selection():
+    cfg = load_config(str(CONFIG))
+    assert cfg.train_dataloader.dataset.selection == 'train-balanced.txt'
+    # 300 * 1,281,167 / 7,700,000 = 49.9, and / 9,011,219 = 42.7
+    assert cfg.train_cfg.max_epochs == equal_epochs(7_700_000) == 50
+    assert equal_epochs(9_011_219) == 43
+    assert equal_epochs(1_281_167) == 300 and equal_epochs(10**9) == 1
+
+
+def test_all_images_by_options():
+    words = re.search(r'--cfg-options (.*?=43)', CONFIG.read_text(), re.S)[1].split()
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    options = parser.parse_args(['--cfg-options', *words]).cfg_options
+    cfg = load_config(str(CONFIG), options)
+    assert cfg.train_dataloader.dataset.selection == ''
+    assert cfg.train_cfg.max_epochs == 43
