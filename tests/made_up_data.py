@@ -39,11 +39,12 @@ def webvision(root: Path) -> Path:
 
 
 def openimages(root: Path) -> Path:
-    """Open Images with one image."""
+    """Open Images with one image, which is selected."""
     write_image(root / 'train' / '000a1249af2bc5f0.jpg')
     (root / 'image_ids_and_rotation.csv').write_text(
         'ImageID,Subset\n000a1249af2bc5f0,train\n'
     )
+    (root / 'train-balanced.txt').write_text('000a1249af2bc5f0\n')
     return root
 
 

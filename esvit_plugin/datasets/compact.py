@@ -79,6 +79,29 @@ class PackedStrings:
         content = self.content[start : self.ends[index]].tobytes()
         return content.decode('utf-8', 'surrogatepass')
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """The length of each string in bytes, int64 (N,)."""
+        return np.diff(self.ends, prepend=0)
+
+    def fixed(self, width: int) -> np.ndarray:
+        """Return the UTF-8 of each string, (N,) of ``width`` bytes, for numpy.
+
+        Longer ones are cut. Where all have that length it is a view, and takes nothing.
+        """
+        if (self.lengths == width).all():
+            return self.content.view(f'S{width}')
+        places = zip(self.ends, self.lengths, strict=True)
+        parts = (self.content[end - size : end].tobytes() for end, size in places)
+        return np.fromiter(parts, f'S{width}', len(self))
+
+    def select(self, kept: np.ndarray) -> 'PackedStrings':
+        """Return some of the strings, those where ``kept``, bool (N,), is True."""
+        lengths, some = self.lengths, PackedStrings(())
+        some.content = self.content[np.repeat(kept, lengths)]
+        some.ends = np.cumsum(lengths[kept])
+        return some
+
 
 class CompactDataset(BaseDataset):
     """A data set that keeps arrays and makes the record of an image when asked.

@@ -1,6 +1,5 @@
 """Open Images for pre-training."""
 
-import csv
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -10,8 +9,9 @@ import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
-from .compact import CompactDataset, PackedStrings, existing_folder
+from .compact import CompactDataset, PackedStrings, below, existing_folder
 from .folder import REMEDY
+from .openimages_files import TOOL, find_selected, read_columns
 from .paths import inside, may_leave, printable
 
 SPLITS = ('train', 'validation', 'test')
@@ -27,35 +27,13 @@ NUM_LOOKED_UP = 20
 
 def _read_ids(path: str, split: str, folder: str) -> Iterator[str]:
     """Yield the image ids of a split, in the order of a CSV list."""
-    name = printable(path)
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        reader = csv.reader(file)
-        try:
-            header = next(reader, [])
-            if 'ImageID' not in header:
-                raise ValueError(
-                    f'{name} has no column ImageID in line 1, but {header[:9]}: pass '
-                    'a list of images of Open Images as ann_file'
-                )
-            subset = header.index('Subset') if 'Subset' in header else None
-            image_id = header.index('ImageID')
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) <= max(image_id, subset or 0) or not row[image_id]:
-                    raise ValueError(
-                        f'{name}, line {reader.line_num} lacks an ImageID or Subset: '
-                        f'{row[:9]}. Download the list again.'
-                    )
-                if subset is None or row[subset] == split:
-                    if may_leave(row[image_id]):
-                        inside(folder, row[image_id], f'{name}, line {reader.line_num}')
-                    yield row[image_id]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(
-                f'{name} is no CSV near line {reader.line_num}: {error}. Download the '
-                'list again.'
-            ) from error
+    hint = 'pass a list of images of Open Images as ann_file'
+    for line, row in read_columns(path, ['ImageID'], 'Subset', hint):
+        if len(row) == 1 or row[1] == split:
+            image = row[0]
+            if may_leave(image):
+                inside(folder, image, f'{printable(path)}, line {line}')
+            yield image
 
 
 @DATASETS.register_module()
@@ -66,6 +44,10 @@ class OpenImages(CompactDataset):
     ``train-images-boxable-with-rotation.csv`` (1.7 million) names them; they lie at
     ``{data_root}/{split}/{ImageID}.jpg``. The list is read row by row and takes 24
     bytes of memory per image. Its rotations are not applied.
+
+    A selection leaves only some images, such as the balanced one that
+    ``tools/dataset_converters/openimages_selection.py`` makes: those with a class of at
+    least 1000 images. Ids that the list does not name are refused.
 
     Each record has ``img_path``, for ``LoadImage``; with ``on_error='skip'`` images
     that were not downloaded are left out while training.
@@ -79,15 +61,20 @@ class OpenImages(CompactDataset):
             split, and all.
         data_prefix: The folder of the images below ``data_root``. Defaults to the
             split.
+        selection: A text file below ``data_root`` with one ImageID per line, in any
+            order. Only these images are used, in the order of the lists. Defaults to
+            '', all images.
         **kwargs: Others of mmpretrain's ``BaseDataset``: ``pipeline``, ``indices``,
             ``max_refetch``, ``lazy_init``...
 
     Raises:
         ValueError: If ``data_root`` is empty, ``split`` is none of the three, a list
             is malformed or leads out of the folder (with the line), or names no image
-            of the split.
-        TypeError: If ``data_root`` is no path.
-        FileNotFoundError: If the folder, a list or the images do not exist.
+            of the split; if the selection is empty, or names an image twice or one
+            that the lists do not name (with their number and the first).
+        TypeError: If ``data_root`` or ``selection`` is no path.
+        FileNotFoundError: If the folder, a list, the selection or the images do not
+            exist.
         NotADirectoryError: If ``data_root`` is a file.
     """
 
@@ -97,6 +84,7 @@ class OpenImages(CompactDataset):
         split: str = 'train',
         ann_file: str | Sequence[str] = '',
         data_prefix: str = '',
+        selection: str | os.PathLike = '',
         **kwargs: Any,
     ) -> None:
         if split not in SPLITS:
@@ -106,6 +94,7 @@ class OpenImages(CompactDataset):
         root = existing_folder('OpenImages', data_root)
         self.split = split
         self.lists = self._find_lists(root, ann_file)
+        self.selection = self._find_selection(root, selection)
         self.folder = os.path.join(root, data_prefix or split)
         if not os.path.isdir(self.folder):
             raise FileNotFoundError(
@@ -135,6 +124,24 @@ class OpenImages(CompactDataset):
             )
         return paths
 
+    def _find_selection(self, root: str, selection: str | os.PathLike) -> str:
+        """Return the path of the selection, which must exist; '' if none."""
+        if not isinstance(selection, str | os.PathLike):
+            raise TypeError(
+                "OpenImages's selection must be the path of a text file, or '' for all "
+                f'images, got {selection!r}'
+            )
+        if not os.fspath(selection):
+            return ''
+        path = below(root, selection)[0]
+        if not os.path.isfile(path):
+            raise FileNotFoundError(
+                f"OpenImages's selection {printable(path)} does not exist: make it "
+                f'with python {TOOL} LABELS.csv -o {printable(path)}, or pass '
+                "selection='' for all images"
+            )
+        return path
+
     def load_rows(self) -> int:
         """Read the lists, and return the number of images."""
         self.ids = PackedStrings(
@@ -148,6 +155,11 @@ class OpenImages(CompactDataset):
                 f'{source} names no image of the split {self.split!r}: pass another '
                 'split or ann_file'
             )
+        number = str(len(self.ids))
+        if self.selection:
+            kept = find_selected(self.selection, self.ids, source)
+            self.ids = self.ids.select(kept)
+            number = f'{len(self.ids)} of {number}'
         # Some may be missing, but not all: then the folder is the wrong one.
         some = np.linspace(0, len(self.ids) - 1, NUM_LOOKED_UP, dtype=int).tolist()
         if not any(os.path.isfile(self._path(row)) for row in some):
@@ -156,7 +168,9 @@ class OpenImages(CompactDataset):
                 f'{printable(self._path(0))}: {REMEDY}, or name their folder in '
                 'data_prefix'
             )
-        message = f'OpenImages: {len(self.ids)} images of {source}'
+        message = f'OpenImages: {number} images of {source}'
+        if self.selection:
+            message += f', those of {printable(self.selection)}'
         print_log(message, 'current', logging.INFO)
         return len(self.ids)
 

@@ -164,9 +164,11 @@ def test_lists_of_other_images(root):
 
 
 def test_config(root, request):
+    (root / 'train-balanced.txt').write_text(f'{"b" * 16}\n{"c" * 16}\n')
     path = request.config.rootpath / 'configs/esvit_swin_t_view_openimages.py'
     cfg = load_config(str(path), dict(data_root=str(root)))
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert names(dataset) == 'cb'
     assert [tuple(views.shape) for views in dataset[1]['inputs']] == [
         (2, 3, 224, 224),
         (8, 3, 96, 96),
