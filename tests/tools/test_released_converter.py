@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import released_layouts
 import torch
 import torchvision
 from helpers import small_model
+from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from released_layouts import PROTOTYPES, bare, checkpoint, random_weights, without
@@ -111,7 +113,8 @@ def check_reference(golden, case, encode):
             np.testing.assert_allclose(value, reference[f'{kind}_{size}'], atol=1e-4)
 
 
-# Whole networks are slow, so that each has two variants at once.
+# Whole networks take seconds, so that one may have two variants at once.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('case', 'wrapped', 'beside'),
     [
@@ -157,6 +160,7 @@ def test_a_released_checkpoint_gives_the_reference_features(
         assert torch.equal(ours, released['dino_loss'][center])
 
 
+@pytest.mark.slow
 def test_a_whole_view_only_checkpoint_fits_its_config_as_it_is(golden, tmp_path):
     weights = without(named(golden, 'deit_s', 65536), 'head_dense')
     _, dst = convert(tmp_path, arrange(weights, weights, **VARIANTS['view']))
@@ -320,6 +324,31 @@ def use_as_pretrained(path, prefix, model):
         assert torch.equal(backbone.state_dict()[name], value), name
 
 
+def test_tools_read_a_backbone_alone(tmp_path):
+    released, weights = small('swin')
+    config = tmp_path / 'config.py'
+    Config(dict(model=small_config())).dump(str(config))
+    image = np.random.default_rng(0).integers(256, size=(96, 96, 3))
+    cv2.imwrite(str(tmp_path / 'a.png'), image.astype(np.uint8))
+    found = []
+    for content in (released, backbone_files(weights)['in the file']):
+        _, dst = convert(tmp_path, content)
+        alone = tmp_path / 'alone.pth'
+        run(EXTRACT, dst, alone)
+        for path in (dst, alone):
+            out = tmp_path / f'{len(found)}.npz'
+            args = (config, path, tmp_path / 'a.png', '-o', out, '--size=64')
+            run('extract_features.py', *args, '--num-workers=0')
+            found.append(np.load(out)['pooled'])
+    for features in found[1:]:
+        np.testing.assert_array_equal(features, found[0])
+    # Another architecture
+    other = convert(tmp_path, small('vil')[0], '--backbone-only')[1]
+    with pytest.raises(ValueError, match=r'converted\.pth: .* not the EsViTSwin'):
+        get_model(small_config(), other)
+
+
+@pytest.mark.slow
 def test_backbone_files_of_dino_give_the_reference_features(golden, tmp_path):
     for case, config in (('deit_s', 'esvit_deit_s'), ('resnet50', 'esvit_resnet50')):
         weights = without(named(golden, case), 'head')
