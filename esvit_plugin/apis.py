@@ -1,11 +1,13 @@
 """Getting a model in one call."""
 
 import copy
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmpretrain.registry import MODELS
@@ -15,6 +17,8 @@ from .engine.checkpoints import check_finite_weights, load_checkpoint_file
 from .engine.cli import Failure
 from .engine.launch import load_config
 from .models import EsViT
+from .models.released_names import convert_first, must_convert
+from .models.selfsup.checkpoint_check import load_backbone_alone
 
 _CONFIGS = Path(__file__).resolve().parent / 'configs'
 
@@ -33,8 +37,9 @@ def get_model(
     Args:
         config: A name of ``list_models()``, e.g. 'esvit_swin_t'; the path of a
             config file; a config; or the dict of a model.
-        checkpoint: A checkpoint of that model to load. Defaults to None, random
-            weights.
+        checkpoint: A checkpoint of that model to load; for an ``EsViT`` also one of
+            its backbone alone, which leaves the projection heads random. Defaults to
+            None, random weights.
 
     Returns:
         The model. That of an ``esvit_`` config is an ``EsViT``: its ``encode`` and
@@ -57,30 +62,45 @@ def get_model(
     weights = None if checkpoint is None else read_weights(checkpoint)
     init_default_scope('mmpretrain')
     model = MODELS.build(copy.deepcopy(cfg))
-    if weights is None:
+    if checkpoint is None or weights is None:
         model.init_weights()
     else:
-        # An EsViT checks the names itself, and may lack its region parts.
-        strict = not isinstance(model, EsViT)
-        try:
-            _load_checkpoint_to_model(model, dict(state_dict=weights), strict)
-        except ValueError as error:
-            raise ValueError(f'{checkpoint}: {error}') from error
-        except RuntimeError as error:
-            own = set(model.state_dict())
-            parts = {'missing': own - set(weights), 'unknown': set(weights) - own}
-            reason = '; '.join(
-                f'{what}: {", ".join(sorted(names)[:3])}'
-                for what, names in parts.items()
-                if names
-            )
-            reason = reason or ' '.join(str(error).split())[:300]
-            raise Failure(
-                f'{checkpoint} does not fit the {type(model).__name__} of the config: '
-                f'{reason}'
-            ) from error
+        _load_weights(model, weights, os.fspath(checkpoint))
     model.eval()
     return model
+
+
+def _load_weights(model: Any, weights: dict[str, Any], path: str) -> None:
+    """Load weights by name, which must be those of the model."""
+    try:
+        if must_convert(weights, model.state_dict()):
+            raise ValueError(convert_first(path))
+        if isinstance(model, EsViT) and load_backbone_alone(model, weights):
+            print_log(
+                f'{path} holds a backbone alone: the features are its own, the '
+                'projection heads are random.',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
+        # An EsViT checks the names itself, and may lack its region parts.
+        strict = not isinstance(model, EsViT)
+        _load_checkpoint_to_model(model, dict(state_dict=weights), strict)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if path in text else f'{path}: {text}') from error
+    except RuntimeError as error:
+        own = set(model.state_dict())
+        parts = {'missing': own - set(weights), 'unknown': set(weights) - own}
+        reason = '; '.join(
+            f'{what}: {", ".join(sorted(names)[:3])}'
+            for what, names in parts.items()
+            if names
+        )
+        reason = reason or ' '.join(str(error).split())[:300]
+        raise Failure(
+            f'{path} does not fit the {type(model).__name__} of the config: {reason}'
+        ) from error
 
 
 def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
@@ -101,6 +121,8 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(weights, dict) or not any(
         isinstance(value, Tensor) for value in weights.values()
     ):
+        if must_convert(content):
+            raise ValueError(convert_first(checkpoint))
         raise ValueError(
             f'{checkpoint} has no weights (a state_dict of tensors), only '
             f'{sorted(map(str, content))[:5]}.'

@@ -1,117 +1,144 @@
-"""Names and shapes of weights as the authors' program saves them."""
+"""Small checkpoints with the names of the authors' program, derived from its layouts.
 
-Shapes = dict[str, tuple[int, ...]]
+``data/released_layouts.json`` is ``derive`` of ``checkpoint_layouts.json``, which lies
+beside the repository: python tests/released_layouts.py ../shared/golden writes it. It
+has the first blocks of every stage, narrower.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+DATA = Path(__file__).with_name('data') / 'released_layouts.json'
+PROTOTYPES = 12
+Layout = dict[str, tuple[tuple[int, ...], str]]
 
 
-def _layer(name: str, *shape: int) -> Shapes:
-    return {f'{name}.weight': shape, f'{name}.bias': shape[:1]}
+class Rule(NamedTuple):
+    """How to make a network smaller.
+
+    Attributes:
+        source: Its name in ``checkpoint_layouts.json``.
+        block: Pattern of a block's names, with the stage and the number as groups.
+        keep: Number of blocks that stay in each stage.
+        divisor: What widths are divided by.
+        depths: Blocks by stage to which ``layout`` repeats the last one.
+    """
+
+    source: str
+    block: str
+    keep: int = 1
+    divisor: int = 1
+    depths: tuple[int, ...] = ()
 
 
-def _mlp(name: str, dim: int, *ones: int) -> Shapes:
+RULES = {
+    'swin': Rule('swin_t_w7', r'(layers\.\d+)\.blocks\.(\d+)\.', divisor=8),
+    # Embedding, attention and feed-forward network
+    'vil': Rule('vil_t', r'(layer\d+)\.(\d+)\.', keep=3, divisor=8),
+    'cvt': Rule('cvt_t', r'(stage\d+\.1)\.layers\.(\d+)\.', depths=(2, 2, 6, 2)),
+    'deit': Rule('deit_s', r'(blocks)\.(\d+)\.', keep=2, divisor=2),
+    # Only a stage's first block has a shortcut of its own.
+    'resnet50': Rule('resnet50', r'(layer\d+)\.(\d+)\.', keep=2, depths=(3, 4, 6, 3)),
+}
+
+
+def derive(full: dict[str, dict]) -> dict[str, dict]:
+    """Smaller networks from ``student`` of ``checkpoint_layouts.json``."""
     return {
-        **_layer(f'{name}.0', 4 * dim, dim, *ones),
-        **_layer(f'{name}.2', dim, 4 * dim, *ones),
+        name: {
+            tensor: [_shrink(tensor, shape, rule.divisor), kind]
+            for tensor, (shape, kind) in full[rule.source].items()
+            if not (found := re.search(rule.block, tensor)) or int(found[2]) < rule.keep
+        }
+        for name, rule in RULES.items()
     }
 
 
-def swin(dims=(16, 32), depths=(1, 1), heads=(1, 2), window=4) -> Shapes:
-    """Swin with patch size 4; the window is the same in all stages."""
-    shapes = {
-        **_layer('patch_embed.proj', dims[0], 3, 4, 4),
-        **_layer('patch_embed.norm', dims[0]),
-        **_layer('norm', dims[-1]),
-    }
-    for i, dim in enumerate(dims):
-        for j in range(depths[i]):
-            block = f'layers.{i}.blocks.{j}.'
-            shapes |= _layer(f'{block}attn.qkv', 3 * dim, dim)
-            shapes |= _layer(f'{block}attn.proj', dim, dim)
-            shapes |= _layer(f'{block}mlp.fc1', 4 * dim, dim)
-            shapes |= _layer(f'{block}mlp.fc2', dim, 4 * dim)
-            shapes |= _layer(f'{block}norm1', dim) | _layer(f'{block}norm2', dim)
-            table = f'{block}attn.relative_position_bias_table'
-            shapes[table] = ((2 * window - 1) ** 2, heads[i])
-        if i < len(dims) - 1:
-            merge = f'layers.{i}.downsample.'
-            shapes[f'{merge}reduction.weight'] = (2 * dim, 4 * dim)
-            shapes |= _layer(f'{merge}norm', 4 * dim)
-    return shapes
+def _shrink(tensor: str, shape: list[int], divisor: int) -> list[int]:
+    if '.head' in tensor:
+        narrow = [size // 8 for size in shape]
+        if tensor.endswith('mlp.0.weight'):
+            narrow[1] = shape[1] // divisor
+        elif '.last_layer.' in tensor:
+            narrow = [PROTOTYPES, shape[1] // 8 or 1]
+        return narrow
+    # Not kernels, windows, heads and colours
+    return [size if size < 64 or size % 32 else size // divisor for size in shape]
 
 
-def vil(dims=(8, 16), depths=(1, 2), heads=(1, 2), window=4, grid=3) -> Shapes:
-    """ViL with chunks in the first stage only, and one global token there."""
-    shapes: Shapes = _layer('norm', dims[-1])
-    for i, dim in enumerate(dims):
-        stage, chunks = f'layer{i + 1}.', i == 0
-        patch = 4 if chunks else 2
-        shapes |= _layer(
-            f'{stage}0.proj', dim, 3 if chunks else dims[i - 1], patch, patch
-        )
-        shapes |= _layer(f'{stage}0.norm_embed', dim)
-        if chunks:
-            shapes[f'{stage}0.cls_token'] = (1, 1, dim)
-        for j in range(depths[i]):
-            attn, mlp = f'{stage}{2 * j + 1}.', f'{stage}{2 * j + 2}.'
-            shapes |= _layer(f'{attn}norm', dim) | _layer(f'{mlp}norm', dim)
-            side = 4 * window - 1 if chunks else 2 * grid - 1
-            table = f'{attn}attn.local_relative_position_bias_table'
-            shapes[table] = (side**2, heads[i])
-            if chunks:
-                shapes[f'{attn}attn.g2l_relative_position_bias'] = (2, heads[i], 1)
-                shapes[f'{attn}attn.g2g_relative_position_bias'] = (heads[i], 1, 1)
-            for suffix in ('', '_global') if chunks else ():
-                shapes |= _layer(f'{attn}attn.query{suffix}', dim, dim)
-                shapes |= _layer(f'{attn}attn.kv{suffix}', 2 * dim, dim)
-                shapes |= _layer(f'{attn}attn.proj{suffix}', dim, dim)
-            if not chunks:
-                shapes |= _layer(f'{attn}attn.qkv', 3 * dim, dim)
-                shapes |= _layer(f'{attn}attn.proj', dim, dim)
-            shapes |= _layer(f'{mlp}mlp.fc1', 4 * dim, dim)
-            shapes |= _layer(f'{mlp}mlp.fc2', dim, 4 * dim)
-    return shapes
+def layout(name: str) -> Layout:
+    """Names, shapes and types of the network ``name`` of ``RULES``."""
+    stored = json.loads(DATA.read_text())[name]
+    rule, tensors = RULES[name], {}
+    stages: list[str] = []
+    for tensor, (shape, kind) in stored.items():
+        tensors[tensor] = (tuple(shape), kind)
+        found = re.search(rule.block, tensor)
+        if not found or not rule.depths:
+            continue
+        if found[1] not in stages:
+            stages.append(found[1])
+        if int(found[2]) == rule.keep - 1:
+            for number in range(rule.keep, rule.depths[stages.index(found[1])]):
+                start, end = found.span(2)
+                tensors[f'{tensor[:start]}{number}{tensor[end:]}'] = tensors[tensor]
+    return tensors
 
 
-def cvt(dims=(64, 192, 384, 768), depths=(2, 2, 6, 2)) -> Shapes:
-    """CvT-T."""
-    shapes: Shapes = _layer('norm', dims[-1])
-    for i, dim in enumerate(dims):
-        kernel = 3 if i else 7
-        before = dims[i - 1] if i else 3
-        shapes |= _layer(f'stage{i}.0.proj', dim, before, kernel, kernel)
-        shapes |= _layer(f'stage{i}.0.norm', dim)
-        for j in range(depths[i]):
-            block = f'stage{i}.1.layers.{j}.'
-            shapes |= _layer(f'{block}0.norm', dim) | _layer(f'{block}1.norm', dim)
-            shapes[f'{block}0.fn.qkv.dw.weight'] = (dim, 1, 3, 3)
-            shapes |= _layer(f'{block}0.fn.qkv.bn', dim)
-            shapes[f'{block}0.fn.qkv.bn.running_mean'] = (dim,)
-            shapes[f'{block}0.fn.qkv.bn.running_var'] = (dim,)
-            shapes |= _layer(f'{block}0.fn.qkv.pw', 3 * dim, dim, 1, 1)
-            shapes |= _layer(f'{block}0.fn.proj_out', dim, dim, 1, 1)
-            shapes |= _mlp(f'{block}1.fn.net', dim, 1, 1)
-    return shapes
+def without(tensors: Layout, *prefixes: str) -> Layout:
+    """Tensors whose names, unwrapped, do not begin with one of the prefixes."""
+    return {k: v for k, v in tensors.items() if not bare(k).startswith(prefixes)}
 
 
-def vit(dim=192, depth=12, patch=16, grid=2) -> Shapes:
-    """DeiT-Tiny, by default on images of 32 px."""
-    shapes: Shapes = {'cls_token': (1, 1, dim), 'pos_embed': (1, grid**2 + 1, dim)}
-    shapes |= _layer('patch_embed.proj', dim, 3, patch, patch) | _layer('norm', dim)
-    for i in range(depth):
-        block = f'blocks.{i}.'
-        shapes |= _layer(f'{block}norm1', dim) | _layer(f'{block}norm2', dim)
-        shapes |= _layer(f'{block}attn.qkv', 3 * dim, dim)
-        shapes |= _layer(f'{block}attn.proj', dim, dim)
-        shapes |= _layer(f'{block}mlp.fc1', 4 * dim, dim)
-        shapes |= _layer(f'{block}mlp.fc2', dim, 4 * dim)
-    return shapes
+def bare(name: str) -> str:
+    """A released name without the wrappers that the layouts have."""
+    return re.sub(r'^module\.(backbone\.backbone\.)?', '', name)
 
 
-def head(name: str, in_channels: int, number: int = 12) -> Shapes:
-    """Projection head with a hidden width of 24 and a bottleneck of 8."""
-    return {
-        **_layer(f'{name}.mlp.0', 24, in_channels),
-        **_layer(f'{name}.mlp.2', 24, 24),
-        **_layer(f'{name}.mlp.4', 8, 24),
-        f'{name}.last_layer.weight_g': (number, 1),
-        f'{name}.last_layer.weight_v': (number, 8),
-    }
+def random_weights(tensors: Layout, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random tensors; counters and indices are 0."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, (shape, kind) in tensors.items():
+        value = torch.rand(shape, generator=generator) + 0.1
+        # Small, so that deep networks stay finite
+        value = value if len(shape) < 2 else 0.1 * (value - 0.6)
+        weights[name] = value if kind == 'float32' else torch.zeros(shape).long()
+    return weights
+
+
+def checkpoint(
+    student: dict[str, torch.Tensor], teacher: dict[str, torch.Tensor], **more: Any
+) -> dict[str, Any]:
+    """What the program saves, of networks with or without a region head."""
+    number = next(len(v) for k, v in teacher.items() if k.endswith('weight_g'))
+    centers = {'center': torch.rand(1, number)}
+    if any('head_dense.' in name for name in teacher):
+        centers['center_grid'] = torch.rand(1, number)
+    return dict(
+        student=student,
+        teacher=teacher,
+        optimizer=dict(state={}, param_groups=[dict(lr=5e-4, params=[0])]),
+        epoch=7,
+        args=argparse.Namespace(arch='swin_tiny', local_crops_number=(8,), lr=5e-4),
+        dino_loss=centers,
+        **more,
+    )
+
+
+if __name__ == '__main__':
+    source = json.loads((Path(sys.argv[1]) / 'checkpoint_layouts.json').read_text())
+    networks = [
+        f' {json.dumps(name)}: {{\n'
+        + ',\n'.join(f'  {json.dumps(k)}: {json.dumps(v)}' for k, v in tensors.items())
+        + '\n }'
+        for name, tensors in derive(source['student']).items()
+    ]
+    DATA.parent.mkdir(exist_ok=True)
+    DATA.write_text('{\n' + ',\n'.join(networks) + '\n}\n')

@@ -1,5 +1,6 @@
 """Checkpoint files: written whole or not at all, read without running anything."""
 
+import argparse
 import contextlib
 import errno
 import functools
@@ -16,6 +17,8 @@ from typing import Any
 import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
+
+from ..models.released_names import CONVERTER, is_released_training
 
 # In the names of files that are not finished.
 UNFINISHED = '.part'
@@ -106,7 +109,10 @@ def find_damage(path: str | os.PathLike) -> str | None:
 
 
 def load_checkpoint_file(
-    path: str | os.PathLike, map_location: Any = 'cpu', mmap: bool = False
+    path: str | os.PathLike,
+    map_location: Any = 'cpu',
+    mmap: bool = False,
+    released: bool = False,
 ) -> dict[str, Any]:
     """Load a checkpoint of tensors and plain values, and nothing else.
 
@@ -119,14 +125,16 @@ def load_checkpoint_file(
         map_location: As for ``torch.load``. Defaults to 'cpu'.
         mmap: Whether to leave tensors in the file until they are read. Defaults to
             False.
+        released: Whether to take checkpoints of the authors' programs, which a
+            converter reads, too. Defaults to False.
 
     Returns:
         What it holds.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, truncated, damaged, no checkpoint, or holds
-            anything else; the message names it.
+        ValueError: If it is empty, truncated, damaged, no checkpoint, one that has to
+            be converted first, or holds anything else; the message names it.
     """
     path = os.path.expanduser(os.fspath(path))
     damage = find_damage(path)
@@ -137,20 +145,46 @@ def load_checkpoint_file(
             f'The checkpoint {path} {damage}; copy it again, or take an older one.'
         )
     try:
-        checkpoint = torch.load(path, map_location, weights_only=True, mmap=mmap)
+        # The programs save their options beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace] * released):
+            checkpoint = torch.load(path, map_location, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL ([\w.]+)|[Cc]lass(?:es)? ([\w.]+)', str(error))
-        what = next((name for name in found.groups() if name), '') if found else ''
-        raise ValueError(
-            f'{path} is not loaded: a checkpoint holds tensors and plain values, but '
-            f'this file asks for {what or "something else, or is no checkpoint"}.'
-        ) from None
+        raise _not_loaded(path, error) from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as e:
         reason = str(e).strip().splitlines()[:1]
         raise ValueError(
             f'{path} is no checkpoint that torch can read: {"".join(reason)[:200]}'
         ) from None
-    return _without_orders(checkpoint, path)
+    return _checked_content(checkpoint, path, released)
+
+
+def _not_loaded(path: str, error: pickle.UnpicklingError) -> ValueError:
+    """The error of a file that asks for more than tensors and plain values."""
+    found = re.search(r'GLOBAL ([\w.]+)|[Cc]lass(?:es)? ([\w.]+)', str(error))
+    what = next((name for name in found.groups() if name), '') if found else ''
+    advice = (
+        " If it is of the authors' program (EsViT's or DINO's), convert it first: "
+        f'{CONVERTER} {path} DST'
+        if what == 'argparse.Namespace'
+        else ''
+    )
+    return ValueError(
+        f'{path} is not loaded: a checkpoint holds tensors and plain values, but this '
+        f'file asks for {what or "something else, or is no checkpoint"}.{advice}'
+    )
+
+
+def _checked_content(
+    checkpoint: Any, path: str, released: bool = False
+) -> dict[str, Any]:
+    """Drop orders; refuse what mmengine would load without finding a tensor."""
+    checkpoint = _without_orders(checkpoint, path)
+    if not released and is_released_training(checkpoint):
+        raise ValueError(
+            f"{path} is a checkpoint of the authors' program (EsViT's or DINO's). "
+            f'Convert it first: {CONVERTER} {path} DST'
+        )
+    return checkpoint
 
 
 def _without_orders(checkpoint: Any, path: str) -> dict[str, Any]:
@@ -241,12 +275,9 @@ def _checked(loader: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with weights_only():
                 checkpoint = loader(filename, map_location=map_location, **kwargs)
-        except pickle.UnpicklingError:
-            raise ValueError(
-                f'{filename} is not loaded: a checkpoint holds tensors and plain '
-                'values, but this file asks for something else.'
-            ) from None
-        return _without_orders(checkpoint, filename)
+        except pickle.UnpicklingError as error:
+            raise _not_loaded(filename, error) from None
+        return _checked_content(checkpoint, filename)
 
     load.checked = True  # type: ignore[attr-defined]
     return load

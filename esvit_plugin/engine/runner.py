@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from .checkpoints import atomic_file, load_checkpoint_file, weights_only
 from .loops import ResumableTrainLoop
+from .pretrained_init import refuse_misfits
 from .resume import (
     Position,
     agree_on_newest,
@@ -144,6 +145,20 @@ class EsViTRunner(Runner):
             OSError: If it cannot be written; older ones are as they were.
         """
         save_whole(self, out_dir, filename, *args, **kwargs)
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
+        """Load weights, of which a file must have some.
+
+        Args:
+            filename: The checkpoint.
+            *args: As in mmengine.
+            **kwargs: As in mmengine.
+
+        Raises:
+            ValueError: If it has none of the model's weights, or is refused by it.
+        """
+        with refuse_misfits(self.model, filename):
+            return super().load_checkpoint(filename, *args, **kwargs)
 
     def load_or_resume(self) -> None:
         """Load a checkpoint, or find the one to go on from."""

@@ -156,7 +156,7 @@ COMMANDS = [
     (
         f'{RELEASED} {{checkpoint}} {{out}}.pth',
         'epoch_3.pth',
-        'authors|released|student',
+        'already.*extract_backbone.py',
     ),
     (f'{TIMM} {{list}} {{out}}.pth', 'list.pth', 'dict'),
     # names and values of settings

@@ -7,6 +7,7 @@ import pytest
 import released_layouts
 import torch
 from mmpretrain.registry import MODELS
+from released_layouts import RULES, bare, without
 
 from esvit_plugin.models.backbones.released import (
     RELEASED_ARCHS,
@@ -14,6 +15,12 @@ from esvit_plugin.models.backbones.released import (
 )
 from esvit_plugin.models.features import split_features
 from esvit_plugin.models.last_blocks import pool_last_blocks
+from esvit_plugin.models.released_names import (
+    MARKERS,
+    must_convert,
+    unwrap_name,
+    unwrap_names,
+)
 
 CASES = {
     'swin_t_w7': 'swin_tiny',
@@ -74,65 +81,143 @@ def test_weights_that_do_not_fit_are_refused():
 
 
 @pytest.mark.parametrize(
-    ('shapes', 'expected'),
+    ('name', 'expected'),
     [
         (
-            released_layouts.swin(),
+            'swin',
             dict(
                 type='EsViTSwin',
-                arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2]),
-                window_size=4,
+                arch=dict(embed_dims=12, depths=[1, 1, 1, 1], num_heads=[3, 6, 12, 24]),
+                window_size=7,
                 patch_size=4,
-                out_indices=(1,),
+                out_indices=(3,),
             ),
         ),
         (
-            released_layouts.vil(),
+            'vil',
             dict(
                 type='ViL',
-                arch=dict(embed_dims=[8, 16], depths=[1, 2], num_heads=[1, 2]),
-                img_size=24,
-                patch_sizes=(4, 2),
-                window_size=4,
-                num_chunk_stages=1,
-                num_global_tokens=(1, 0),
-                out_indices=(1,),
+                arch=dict(
+                    embed_dims=[12, 24, 48, 96],
+                    depths=[1, 1, 1, 1],
+                    num_heads=[3, 6, 12, 24],
+                ),
+                img_size=224,
+                patch_sizes=(4, 2, 2, 2),
+                window_size=7,
+                num_chunk_stages=2,
+                num_global_tokens=(1, 1, 1, 0),
+                out_indices=(3,),
             ),
         ),
-        (released_layouts.cvt(), dict(type='CvT', arch='tiny')),
+        ('cvt', dict(type='CvT', arch='tiny')),
         (
-            released_layouts.vit(),
+            'deit',
             dict(
                 type='VisionTransformer',
-                arch='deit-tiny',
-                img_size=32,
+                arch=dict(
+                    embed_dims=192,
+                    num_layers=2,
+                    num_heads=3,
+                    feedforward_channels=768,
+                ),
+                img_size=224,
                 patch_size=16,
                 out_type='raw',
             ),
         ),
+        ('resnet50', dict(type='ResNet', depth=50)),
     ],
-    ids=['swin', 'vil', 'cvt', 'vit'],
 )
-def test_the_backbone_is_found_from_made_up_weights(shapes, expected):
-    # Every tensor is full of a number of its own.
+def test_the_backbone_is_found_from_small_layouts(name, expected):
+    layout = without(released_layouts.layout(name), 'head')
+    # Every tensor is full of a number of its own; indices would be wrong ones.
     weights = {
-        name: torch.full(shape, float(number))
-        for number, (name, shape) in enumerate(shapes.items())
+        bare(name): torch.full(shape, number + 1000.0)
+        for number, (name, (shape, _)) in enumerate(layout.items())
     }
     cfg, converted = backbone_from_released(weights)
     assert cfg == expected
     model = MODELS.build(cfg)
+    fresh = {k: v for k, v in model.named_buffers() if v.dtype == torch.long}
     model.load_state_dict(converted, strict=True)
     used = {
         value
         for param in model.parameters()
         for value in (param.flatten()[0].item(), param.flatten()[-1].item())
     }
-    assert used <= set(range(len(shapes)))
+    assert min(used) >= 1000 and max(used) < 1000 + len(layout)
+    # Indices follow from the shapes, whatever the file holds; counters are copied.
+    for buffer, value in model.named_buffers():
+        if buffer in fresh and not buffer.endswith('num_batches_tracked'):
+            assert torch.equal(value, fresh[buffer]), buffer
 
 
 def test_an_unknown_cvt_is_refused():
-    shapes = released_layouts.cvt(dims=(8, 16), depths=(1, 1))
-    weights = {name: torch.rand(shape) for name, shape in shapes.items()}
-    with pytest.raises(ValueError, match=r'widths \[8, 16\] .* none of'):
+    weights = {
+        bare(name): torch.rand([size // 8 if size >= 64 else size for size in shape])
+        for name, (shape, _) in without(released_layouts.layout('cvt'), 'head').items()
+    }
+    with pytest.raises(ValueError, match=r'widths \[8, 24, 48, 96\] .* none of'):
         backbone_from_released(weights)
+
+
+def test_small_layouts_are_those_of_the_release(golden):
+    full = json.loads((golden / 'checkpoint_layouts.json').read_text())['student']
+    stored = json.loads(released_layouts.DATA.read_text())
+    assert stored == json.loads(json.dumps(released_layouts.derive(full)))
+    for name in ('cvt', 'resnet50'):
+        whole = {k: (tuple(v[0]), v[1]) for k, v in full[RULES[name].source].items()}
+        ours = without(released_layouts.layout(name), 'head')
+        assert ours == without(whole, 'head')
+
+
+def test_the_index_of_swins_table_is_the_models_own():
+    layout = released_layouts.layout('swin')
+    weights = released_layouts.random_weights(without(layout, 'head'))
+    cfg, converted = backbone_from_released({bare(k): v for k, v in weights.items()})
+    model = MODELS.build(cfg)
+    model.load_state_dict(converted, strict=True)
+    # Row of the table for the offset of each pair of positions, as its paper has it
+    places = [(row, column) for row in range(7) for column in range(7)]
+    expected = [[(a - c + 6) * 13 + (b - d + 6) for c, d in places] for a, b in places]
+    names = [n for n in layout if n.endswith('relative_position_index')]
+    buffers = [v for n, v in model.named_buffers() if n.endswith('position_index')]
+    assert len(names) == len(buffers) == 4
+    for name, buffer in zip(names, buffers):
+        assert layout[name] == (tuple(buffer.shape), 'int64')
+        assert buffer.tolist() == expected
+
+
+def test_wrappers_are_stripped_by_one_rule():
+    for wrapped in (
+        'conv1.weight',
+        'module.conv1.weight',
+        'module.backbone.conv1.weight',
+        'module.backbone.backbone.conv1.weight',
+        '_orig_mod.module.backbone._orig_mod.conv1.weight',
+    ):
+        assert unwrap_name(wrapped) == 'conv1.weight'
+    # Only at the beginning, and whole words
+    assert unwrap_name('layers.0.module.x') == 'layers.0.module.x'
+    assert unwrap_name('backbone_norm.weight') == 'backbone_norm.weight'
+    with pytest.raises(ValueError, match=r'module\.a and backbone\.a are both the a'):
+        unwrap_names({'module.a': 0, 'backbone.a': 1})
+
+
+def test_what_must_be_converted():
+    def names(*names, prefix=''):
+        return {f'{prefix}{name}': torch.zeros(1) for name in names}
+
+    for family, marker in MARKERS.items():
+        for prefix in ('module.', 'module.backbone.backbone.', '_orig_mod.'):
+            assert must_convert(names(marker, prefix=prefix)), (family, prefix)
+        assert must_convert(dict(teacher=names(marker, prefix='module.')))
+        # A model that has these names itself
+        assert not must_convert(names(marker), names(marker, prefix='backbone.'))
+        own = names(marker, prefix='teacher.backbone.')
+        assert not must_convert(own)
+    # mmpretrain's names are torchvision's
+    for prefix in ('', 'backbone.'):
+        assert not must_convert(names(MARKERS['ResNet'], prefix=prefix))
+    assert not must_convert({})

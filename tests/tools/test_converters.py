@@ -1,6 +1,5 @@
 """Converters and feature extraction, as a user calls them."""
 
-import argparse
 import contextlib
 import io
 import runpy
@@ -11,7 +10,6 @@ from unittest import mock
 import cv2
 import numpy as np
 import pytest
-import released_layouts
 import timm
 import torch
 from helpers import small_model, with_backbone
@@ -24,32 +22,6 @@ from esvit_plugin import get_model
 
 SWIN_T = dict(type='EsViTSwin', arch='tiny', window_size=7)
 DEIT = dict(type='VisionTransformer', arch='deit-tiny', out_type='raw')
-
-
-def released_checkpoint(shapes, width, regions=True, prefix=''):
-    """A made-up checkpoint with the names and the layout of the authors' program."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = shapes | released_layouts.head('head', width)
-    if regions:
-        shapes |= released_layouts.head('head_dense', width)
-
-    def network():
-        return {
-            prefix + name: torch.randn(shape, generator=generator)
-            for name, shape in shapes.items()
-        }
-
-    centers = dict(center=torch.randn(1, 12))
-    if regions:
-        centers['center_grid'] = torch.randn(1, 12)
-    return dict(
-        student=network(),
-        teacher=network(),
-        dino_loss=centers,
-        epoch=7,
-        args=argparse.Namespace(arch='swin_tiny'),
-        optimizer={},
-    )
 
 
 def run(name, *args):
@@ -73,99 +45,6 @@ def run(name, *args):
             raise end.__cause__ from None
         raise
     return output.getvalue()
-
-
-def convert(tmp_path, released, *options):
-    src, dst = tmp_path / 'released.pth', tmp_path / 'converted.pth'
-    torch.save(released, src)
-    return run('model_converters/esvit_to_mmpretrain.py', src, dst, *options), dst
-
-
-@pytest.mark.parametrize('prefix', ['', 'module.', 'module.backbone.'])
-@pytest.mark.parametrize('regions', [True, False])
-def test_released_checkpoints_convert(tmp_path, prefix, regions):
-    released = released_checkpoint(released_layouts.swin(), 32, regions, prefix)
-    output, dst = convert(tmp_path, released)
-    assert "'type': 'EsViTSwin', 'arch': {'embed_dims': 16" in output
-    neck = dict(
-        type='DINOProjection',
-        in_channels=32,
-        out_channels=12,
-        hidden_channels=24,
-        bottleneck_channels=8,
-    )
-    head = dict(out_channels=12)
-    model = MODELS.build(
-        dict(
-            type='EsViT',
-            backbone=dict(
-                type='EsViTSwin',
-                arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 2]),
-                img_size=64,
-                window_size=4,
-                out_indices=(1,),
-            ),
-            neck=neck,
-            head=dict(type='DINOViewHead', **head),
-            region_neck=neck if regions else None,
-            region_head=dict(type='RegionMatchingHead', **head) if regions else None,
-        )
-    )
-    converted = torch.load(dst, weights_only=True)
-    assert converted['meta']['epoch'] == 7
-    model.load_state_dict(converted['state_dict'], strict=True)
-    centers, teacher = released['dino_loss'], released['teacher']
-    torch.testing.assert_close(model.head.center, centers['center'])
-    qkv = model.teacher['backbone'].stages[1].blocks[0].attn.w_msa.qkv.weight
-    assert torch.equal(qkv, teacher[f'{prefix}layers.1.blocks.0.attn.qkv.weight'])
-
-
-@pytest.mark.parametrize(
-    ('shapes', 'width', 'arch'),
-    [
-        (released_layouts.vit(grid=14), 192, 'deit_tiny'),
-        (released_layouts.vil(), 16, None),
-    ],
-)
-def test_other_backbones_convert(tmp_path, shapes, width, arch):
-    released = released_checkpoint(shapes, width)
-    options = ['--arch', arch] if arch else []
-    output, dst = convert(tmp_path, released, *options)
-    assert ('VisionTransformer' if arch else 'ViL') in output
-    weights = torch.load(dst, weights_only=True)['state_dict']
-    assert any(name.startswith('teacher.region_neck.') for name in weights)
-
-
-def test_weights_that_do_not_fit_are_named(tmp_path):
-    released = released_checkpoint(released_layouts.swin(), 32)
-    for network in ('student', 'teacher'):
-        del released[network]['layers.0.blocks.0.mlp.fc1.bias']
-        released[network]['layers.0.blocks.0.extra'] = torch.zeros(3)
-        released[network]['norm.weight'] = torch.zeros(3)
-    with pytest.raises(ValueError) as error:
-        convert(tmp_path, released)
-    for part in (
-        'missing: backbone.stages.0.blocks.0.ffn.layers.0.0.bias, teacher.backbone.',
-        'unknown: backbone.stages.0.blocks.0.extra, teacher.backbone.',
-        'of another shape: backbone.norm1.weight (3,) instead of (32,)',
-    ):
-        assert part in str(error.value)
-    with pytest.raises(ValueError, match='those of a EsViTSwin'):
-        convert(tmp_path, released, '--arch', 'vil_tiny')
-    assert not (tmp_path / 'converted.pth').exists()
-
-
-def test_other_checkpoints_are_not_converted(tmp_path):
-    for content, message in (
-        (dict(state_dict={}), r"it lacks \['student', 'teacher', 'dino_loss'\]"),
-        (
-            dict(student=Path('x')),
-            'is not loaded: a checkpoint holds tensors and plain',
-        ),
-    ):
-        with pytest.raises(ValueError, match=message):
-            convert(tmp_path, content)
-        assert not (tmp_path / 'converted.pth').exists()
 
 
 def saved_model(tmp_path, backbone=None, width=128):

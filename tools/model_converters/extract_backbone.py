@@ -11,6 +11,7 @@ import torch
 from esvit_plugin.apis import read_weights
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output, run_tool
+from esvit_plugin.models.released_names import convert_first, must_convert
 
 
 def main() -> None:
@@ -30,6 +31,8 @@ def main() -> None:
         for name, value in weights.items()
         if name.startswith(prefix)
     }
+    if not backbone and must_convert(weights):
+        raise ValueError(convert_first(args.checkpoint))
     if not backbone:
         raise ValueError(
             f'{args.checkpoint} has no tensor whose name begins with {prefix}, so it '

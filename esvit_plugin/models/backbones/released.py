@@ -2,13 +2,15 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
 from mmpretrain.models.backbones import ResNet, VisionTransformer
+from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..released_names import MARKERS
 from .cvt import CvT, cvt_from_released
 from .swin import EsViTSwin, swin_from_released
 from .vil import ViL, vil_from_released
@@ -34,9 +36,8 @@ RELEASED_ARCHS: dict[str, dict[str, Any]] = {
 
 
 class _Family(NamedTuple):
-    """How to recognise, describe and rename one family of backbones."""
+    """How to describe and rename one family of backbones."""
 
-    marker: str
     convert: Callable[[Weights], dict[str, Tensor]]
     config: Callable[[Weights], dict[str, Any]]
 
@@ -59,14 +60,13 @@ def backbone_from_released(
         ValueError: If the backbone is none of the authors' program, or ``arch`` is
             unknown or of another family.
     """
-    for family in _FAMILIES.values():
-        if family.marker in state_dict:
-            break
-    else:
+    found = next((kind for kind, name in MARKERS.items() if name in state_dict), None)
+    if found is None:
         raise ValueError(
             "These are not the weights of a backbone of the authors' program (Swin, "
             f'ViL, CvT, DeiT or ResNet): they begin with {list(state_dict)[:3]}.'
         )
+    family = _FAMILIES[found]
     if arch is None:
         config = family.config(state_dict)
         settings = config.get('arch')
@@ -78,13 +78,56 @@ def backbone_from_released(
             f'There is no arch {arch!r}; choose one of {sorted(RELEASED_ARCHS)}.'
         )
     config = RELEASED_ARCHS[arch]
-    if family is not _FAMILIES[config['type']]:
-        found = next(name for name, other in _FAMILIES.items() if other is family)
+    if config['type'] != found:
         raise ValueError(
-            f'The weights are those of a {found} (they have {family.marker}), not of '
+            f'The weights are those of a {found} (they have {MARKERS[found]}), not of '
             f'{arch}, a {config["type"]}.'
         )
     return dict(config), family.convert(state_dict)
+
+
+def check_fit(config: dict[str, Any], weights: Weights) -> None:
+    """Refuse weights that the model of ``config`` would not load strictly.
+
+    Args:
+        config: Config of a backbone or a model.
+        weights: Weights in its names.
+
+    Raises:
+        ValueError: If a weight is missing, unknown or of another shape; the message
+            names it.
+    """
+    expected = {
+        name: value.shape
+        for name, value in MODELS.build(config).state_dict().items()
+        if not name.startswith('data_preprocessor.')
+    }
+    problems = {
+        'missing': [
+            name
+            for name in expected
+            # Old checkpoints lack the counter; torch starts it at 0.
+            if name not in weights and not name.endswith('num_batches_tracked')
+        ],
+        'unknown': [name for name in weights if name not in expected],
+        'of another shape': [
+            f'{name} {tuple(weights[name].shape)} instead of {tuple(shape)}'
+            for name, shape in expected.items()
+            if name in weights and weights[name].shape != shape
+        ],
+    }
+    found = [f'{kind}: {_list(names)}' for kind, names in problems.items() if names]
+    if found:
+        raise ValueError(
+            f'The weights do not fit {config.get("backbone", config)}; '
+            f'{"; ".join(found)}. Pass another --arch, if the weights are of one.'
+        )
+
+
+def _list(names: Iterable[str], limit: int = 20) -> str:
+    names = list(names)
+    more = f' and {len(names) - limit} more' if len(names) > limit else ''
+    return ', '.join(names[:limit]) + more
 
 
 def _depths(state_dict: Weights, pattern: str) -> list[int]:
@@ -241,13 +284,9 @@ def _resnet_weights(state_dict: Weights) -> dict[str, Tensor]:
 
 
 _FAMILIES = {
-    'EsViTSwin': _Family(
-        'layers.0.blocks.0.attn.qkv.weight', swin_from_released, _swin_config
-    ),
-    'ViL': _Family('layer1.1.attn.proj.weight', vil_from_released, _vil_config),
-    'CvT': _Family('stage0.0.proj.weight', cvt_from_released, _cvt_config),
-    'VisionTransformer': _Family(
-        'blocks.0.attn.qkv.weight', vit_from_released, _vit_config
-    ),
-    'ResNet': _Family('layer1.0.conv1.weight', _resnet_weights, _resnet_config),
+    'EsViTSwin': _Family(swin_from_released, _swin_config),
+    'ViL': _Family(vil_from_released, _vil_config),
+    'CvT': _Family(cvt_from_released, _cvt_config),
+    'VisionTransformer': _Family(vit_from_released, _vit_config),
+    'ResNet': _Family(_resnet_weights, _resnet_config),
 }

@@ -212,8 +212,8 @@ def swin_from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     stages = [int(k.split('.')[1]) for k in state_dict if k.startswith('layers.')]
     converted: dict[str, Tensor] = OrderedDict()
     for released, value in state_dict.items():
-        if released.endswith('attn_mask'):
-            continue  # rebuilt for each map size
+        if released.endswith(('attn_mask', 'relative_position_index')):
+            continue  # rebuilt for each map size; follows from the table's shape
         name = re.sub(r'^norm\.', f'norm{max(stages, default=3)}.', released)
         for pattern, replacement in _RENAMES:
             name = re.sub(pattern, replacement, name)

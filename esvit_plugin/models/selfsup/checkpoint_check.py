@@ -3,13 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor, nn
+
+from ..released_names import STUDENT, TEACHER, convert_first, must_convert
 
 # Tables that backbones resize on loading when their input or window changed.
 _RESIZED = ('relative_position', 'pos_embed')
 # Phase two of a run may add the region task to a view-only checkpoint.
 _OPTIONAL = ('region_neck.', 'region_head.', 'teacher.region_neck.')
 _OTHER_ARCH = 'It is an EsViT checkpoint of another architecture; use its own config.'
+_FROM_BACKBONE = (
+    'To start from a backbone alone, set '
+    "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=..., prefix={}) "
+    'instead of load_from.'
+)
 
 
 def check_checkpoint(
@@ -30,16 +38,13 @@ def check_checkpoint(
         ValueError: If the weights are not those of an ``EsViT`` of this
             architecture; the message names what differs and what to do.
     """
-    if {'student', 'teacher'} <= set(state_dict):
-        raise ValueError(
-            "This is a checkpoint of the authors' program. Convert it first: "
-            'python tools/model_converters/esvit_to_mmpretrain.py SRC DST'
-        )
     expected = {
         f'{prefix}{name}': value
         for name, value in model.state_dict().items()
         if not name.startswith('data_preprocessor.')
     }
+    if {'student', 'teacher'} <= set(state_dict) or must_convert(state_dict, expected):
+        raise ValueError(convert_first())
     missing = [
         name
         for name in expected
@@ -58,18 +63,27 @@ def check_checkpoint(
             f'e.g. {", ".join(unknown[:3])}. {_OTHER_ARCH}'
         )
     if missing:
-        teacher = any(name.startswith(f'{prefix}teacher.') for name in state_dict)
-        advice = (
-            _OTHER_ARCH
-            if teacher
-            else 'It is not an EsViT checkpoint. To start from a backbone alone, set '
-            "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=..., "
-            'prefix=...) instead of load_from.'
-        )
         raise ValueError(
             f'The checkpoint lacks {len(missing)} of {len(expected)} tensors of this '
-            f'EsViT, e.g. {", ".join(missing[:3])}. {advice}'
+            f'EsViT, e.g. {", ".join(missing[:3])}. {_advice(state_dict, prefix)}'
         )
+    _check_shapes(expected, state_dict, 'EsViT')
+
+
+def _advice(state_dict: Mapping[str, Any], prefix: str) -> str:
+    """What to do with a checkpoint that lacks tensors."""
+    inner = [name[len(prefix) :] for name in state_dict if name.startswith(prefix)]
+    if not any(name.startswith('teacher.') for name in inner):
+        return f'It is not an EsViT checkpoint. {_FROM_BACKBONE.format("...")}'
+    if all(name.startswith((TEACHER, STUDENT)) for name in inner):
+        advice = _FROM_BACKBONE.format(repr(TEACHER))
+        return f'It holds a backbone without projection heads. {advice}'
+    return _OTHER_ARCH
+
+
+def _check_shapes(
+    expected: Mapping[str, Tensor], state_dict: Mapping[str, Any], owner: str
+) -> None:
     for name, value in expected.items():
         given = state_dict.get(name)
         if not isinstance(given, Tensor) or any(part in name for part in _RESIZED):
@@ -77,6 +91,68 @@ def check_checkpoint(
         if given.shape != value.shape:
             raise ValueError(
                 f'The checkpoint has {name} of shape {tuple(given.shape)}, this '
-                f'EsViT needs {tuple(value.shape)}. Use the config it was trained '
+                f'{owner} needs {tuple(value.shape)}. Use the config it was trained '
                 'with (backbone.arch, out_channels, ...).'
             )
+
+
+def load_backbone_alone(model: Any, weights: Mapping[str, Any]) -> bool:
+    """Load student's and teacher's backbone from weights that have nothing else.
+
+    Such are the files of ``extract_backbone.py``, and those that
+    ``esvit_to_mmpretrain.py`` makes of backbone files. The projection heads stay as
+    they are, so that the model gives features and no losses.
+
+    Args:
+        model: An ``EsViT``.
+        weights: Tensors by name: those of a backbone, with or without the prefixes
+            ``backbone.`` and ``teacher.backbone.``.
+
+    Returns:
+        Whether the weights are such; if not, nothing is loaded.
+
+    Raises:
+        ValueError: If they are those of another backbone.
+    """
+    parts: dict[str, dict[str, Any]] = {TEACHER: {}, STUDENT: {}, '': {}}
+    for name, value in weights.items():
+        if not name.startswith('data_preprocessor.'):
+            prefix = next(prefix for prefix in parts if name.startswith(prefix))
+            parts[prefix][name.removeprefix(prefix)] = value
+    named = parts[TEACHER] or parts[STUDENT]
+    if parts[''] and (named or not set(parts['']) & set(model.backbone.state_dict())):
+        return False
+    teacher = named or parts['']
+    student = parts[STUDENT] or teacher
+    for backbone, values in (
+        (model.get_backbone('teacher'), teacher),
+        (model.get_backbone('student'), student),
+    ):
+        _check_backbone(backbone, values)
+        load_state_dict(backbone, dict(values))
+    return True
+
+
+def _check_backbone(backbone: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Refuse weights of another backbone."""
+    expected = backbone.state_dict()
+    differing = {
+        'lacks': [
+            name
+            for name in expected
+            # Old files lack the counters; the index follows from its table.
+            if name not in weights
+            and not name.endswith(('num_batches_tracked', 'relative_position_index'))
+        ],
+        'has besides': [name for name in weights if name not in expected],
+    }
+    found = [
+        f'{what} {", ".join(names[:3])}' for what, names in differing.items() if names
+    ]
+    kind = type(backbone).__name__
+    if found:
+        raise ValueError(
+            f'It holds a backbone alone, which is not the {kind} of the config: it '
+            f'{"; it ".join(found)}. Use the config of its architecture.'
+        )
+    _check_shapes(expected, weights, kind)

@@ -1,27 +1,35 @@
 """Checkpoints of the authors' program, in this package's names."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..backbones.released import backbone_from_released
+from ..backbones.released import backbone_from_released, check_fit
+from ..released_names import unwrap_names
 
 _NECKS = {'head.': 'neck.', 'head_dense.': 'region_neck.'}
 _CENTERS = {'center': 'head.center', 'center_grid': 'region_head.center'}
+# What a checkpoint of a training holds at least.
+_PARTS = ('student', 'teacher', 'dino_loss')
+
+
+def is_full_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether it has all that ``esvit_from_released`` takes."""
+    return all(isinstance(checkpoint.get(key), Mapping) for key in _PARTS)
 
 
 def esvit_from_released(
     checkpoint: Mapping[str, Any], arch: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Convert a released EsViT checkpoint to an ``EsViT``.
+    """Convert a full checkpoint of EsViT's or DINO's program to an ``EsViT``.
 
     Args:
-        checkpoint: What the authors' program saved: ``student``, ``teacher``,
-            ``dino_loss`` and others, the weights with or without a ``module.``
-            prefix.
+        checkpoint: What the program saved: ``student``, ``teacher``, ``dino_loss``
+            and others. Names may have any number of the prefixes ``module.``,
+            ``backbone.`` and ``_orig_mod.``, those of the teacher others than those
+            of the student.
         arch: A name of ``RELEASED_ARCHS``. Defaults to None: found from the weights.
 
     Returns:
@@ -32,10 +40,8 @@ def esvit_from_released(
         ValueError: If it is no such checkpoint, its backbone is not known, or a
             weight is missing, unknown or of another shape; the message names it.
     """
-    missing = [
-        key for key in ('student', 'teacher', 'dino_loss') if key not in checkpoint
-    ]
-    if missing:
+    if not is_full_checkpoint(checkpoint):
+        missing = [k for k in _PARTS if not isinstance(checkpoint.get(k), Mapping)]
         raise ValueError(
             f"No full checkpoint of the authors' EsViT program: it lacks {missing}. "
             f'It holds {list(checkpoint)[:8]}.'
@@ -49,7 +55,12 @@ def esvit_from_released(
         if name in _CENTERS:
             converted[_CENTERS[name]] = value
     config = _model_config(backbone, converted)
-    _check_names(config, converted)
+    try:
+        check_fit(config, converted)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} --backbone-only converts the teacher's backbone without heads."
+        ) from error
     return config, converted
 
 
@@ -59,15 +70,19 @@ def _convert_network(
     """Config of a network's backbone, and the weights of backbone and necks."""
     backbone: dict[str, Tensor] = OrderedDict()
     necks: dict[str, Tensor] = OrderedDict()
-    for released, value in state_dict.items():
-        # Networks that are not the authors' own were wrapped once more.
-        name = released.removeprefix('module.').removeprefix('backbone.')
+    for name, value in unwrap_names(state_dict).items():
         for head, neck in _NECKS.items():
             if name.startswith(head):
                 necks[neck + name.removeprefix(head)] = value
                 break
         else:
             backbone[name] = value
+    if any(name.endswith('running_mean') for name in necks):
+        raise ValueError(
+            "The projection heads have batch norm (--use_bn_in_head of DINO's program),"
+            " which DINOProjection lacks; --backbone-only converts the teacher's "
+            'backbone without heads.'
+        )
     config, weights = backbone_from_released(backbone, arch)
     converted = {f'backbone.{name}': value for name, value in weights.items()}
     return config, OrderedDict(**converted, **necks)
@@ -88,7 +103,9 @@ def _model_config(
         if not layers:
             config[f'{task}neck'] = config[f'{task}head'] = None
             continue
-        number = len(weights[f'{task}neck.last_layer.weight_g'])
+        # Its absence is reported with all others.
+        gain = weights.get(f'{task}neck.last_layer.weight_g', layers[0])
+        number = len(gain)
         config[f'{task}neck'] = dict(
             type='DINOProjection',
             in_channels=layers[0].shape[1],
@@ -99,38 +116,3 @@ def _model_config(
         )
         config[f'{task}head'] = dict(type=head, out_channels=number)
     return config
-
-
-def _check_names(config: dict[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that the model of ``config`` would not load strictly."""
-    expected = {
-        name: value.shape
-        for name, value in MODELS.build(config).state_dict().items()
-        if not name.startswith('data_preprocessor.')
-    }
-    problems = {
-        'missing': [
-            name
-            for name in expected
-            # Old checkpoints lack the counter; torch starts it at 0.
-            if name not in weights and not name.endswith('num_batches_tracked')
-        ],
-        'unknown': [name for name in weights if name not in expected],
-        'of another shape': [
-            f'{name} {tuple(weights[name].shape)} instead of {tuple(shape)}'
-            for name, shape in expected.items()
-            if name in weights and weights[name].shape != shape
-        ],
-    }
-    found = [f'{kind}: {_list(names)}' for kind, names in problems.items() if names]
-    if found:
-        raise ValueError(
-            f'The weights do not fit {config["backbone"]}; {"; ".join(found)}. '
-            'Pass another --arch, if the weights are of one.'
-        )
-
-
-def _list(names: Iterable[str], limit: int = 20) -> str:
-    names = list(names)
-    more = f' and {len(names) - limit} more' if len(names) > limit else ''
-    return ', '.join(names[:limit]) + more

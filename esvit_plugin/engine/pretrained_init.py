@@ -1,0 +1,106 @@
+"""Loading of weights that says when a file has none of a model's."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
+
+from mmengine.model import is_model_wrapper
+from mmengine.model.weight_init import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..models.released_names import (
+    STUDENT,
+    TEACHER,
+    convert_first,
+    find_network,
+    must_convert,
+)
+
+
+@contextlib.contextmanager
+def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator[None]:
+    """Refuse a file without a tensor of a model, while mmengine loads it.
+
+    mmengine only logs what does not fit, so that a file whose names are others, or lie
+    under another prefix, trains from random weights. Some tensors may be missing or
+    left over, as in mmengine.
+
+    Args:
+        model: The model, which may be wrapped for several processes.
+        path: The file, for the message.
+        prefix: Prefix of the model's names in it. Defaults to None, no prefix.
+
+    Raises:
+        ValueError: If the file has none of its tensors, has to be converted, or is
+            refused by the model; the message names it and says what to do.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    own = set(model.state_dict())
+
+    def check(_: nn.Module, state_dict: Mapping[str, Any], *args: Any) -> None:
+        if must_convert(state_dict, own) or (own and not own & set(state_dict)):
+            raise ValueError(_explain(model, own, state_dict, path, prefix))
+
+    handle = model.register_load_state_dict_pre_hook(check)
+    try:
+        yield
+    except AssertionError as error:
+        # mmengine's, of a prefix that no name has.
+        if 'is not in the pretrained model' not in str(error):
+            raise
+        content = CheckpointLoader.load_checkpoint(path, 'cpu')
+        raise ValueError(_explain(model, own, content, path, prefix)) from error
+    except ValueError as error:
+        if path in str(error):
+            raise
+        raise ValueError(f'{path}: {error}') from error
+    finally:
+        handle.remove()
+
+
+def _explain(
+    model: nn.Module,
+    own: Set[str],
+    content: Mapping[str, Any],
+    path: str,
+    prefix: str | None,
+) -> str:
+    """Say what a file holds instead of the model's weights, and what to do."""
+    network = find_network(content)
+    names = [n for n, v in (network[1] if network else {}).items() if _is_tensor(v)]
+    under = f' under {prefix!r}' if prefix else ''
+    has = f'{path} has no weights of a {type(model).__name__}{under}'
+    if must_convert(content, own):
+        return f'{convert_first(path)}, then take DST with prefix={TEACHER!r}.'
+    for other in (TEACHER, STUDENT, ''):
+        if any(f'{other}{name}' in names for name in own):
+            where = f'under {other!r}' if other else 'without a prefix'
+            return f'{has}, but {where}: set init_cfg.prefix={other or None!r}.'
+    if any(f'{STUDENT}{name}' in own for name in names):
+        return (
+            f'{has}, but of its backbone alone: set model.backbone.init_cfg='
+            f"dict(type='Pretrained', checkpoint={path!r}) instead."
+        )
+    return f'{has}: it holds {names[:3] or sorted(map(str, content))[:3]}, ...'
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+@WEIGHT_INITIALIZERS.register_module(name='Pretrained', force=True)
+class CheckedPretrainedInit(PretrainedInit):
+    """mmengine's ``PretrainedInit``, which refuses a file without the module's weights.
+
+    Args:
+        checkpoint: Path or address of the file.
+        prefix: Prefix of the module's names in it. Defaults to None, no prefix.
+        map_location: As for ``torch.load``. Defaults to 'cpu'.
+    """
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load the weights of ``module``; errors as of :func:`refuse_misfits`."""
+        with refuse_misfits(module, self.checkpoint, self.prefix):
+            super().__call__(module)
