@@ -17,7 +17,9 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             _number, signal.default_int_handler if is_interrupt else signal.SIG_DFL
         )
 
-GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
+# All reference values, beside the repository where they are present, or the small ones.
+ALL_GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
+SMALL_GOLDEN = Path(__file__).resolve().parent / 'data' / 'golden'
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +33,14 @@ def _fresh_globals():
 
 @pytest.fixture(scope='session')
 def golden():
-    """The folder of reference values, beside the repository where it is present."""
-    if not GOLDEN.is_dir():
-        pytest.skip('no reference values beside the repository')
-    sys.path.insert(0, str(GOLDEN))
-    return GOLDEN
+    """The folder of reference values; without those of whole backbones in a clone."""
+    folder = ALL_GOLDEN if ALL_GOLDEN.is_dir() else SMALL_GOLDEN
+    sys.path.insert(0, str(folder))
+    return folder
+
+
+@pytest.fixture
+def _whole_backbones(golden):
+    """For tests that need outputs of whole backbones, which take 4 MB."""
+    if golden == SMALL_GOLDEN:
+        pytest.skip('the outputs of whole backbones are not in tests/data/golden')

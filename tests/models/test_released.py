@@ -35,6 +35,7 @@ CASES = {
 
 
 @pytest.mark.parametrize('case', CASES)
+@pytest.mark.usefixtures('_whole_backbones')
 def test_matches_the_authors_program(golden, case):
     from golden import fill, images
 
@@ -162,6 +163,7 @@ def test_an_unknown_cvt_is_refused():
         backbone_from_released(weights)
 
 
+@pytest.mark.usefixtures('_whole_backbones')
 def test_small_layouts_are_those_of_the_release(golden):
     full = json.loads((golden / 'checkpoint_layouts.json').read_text())['student']
     stored = json.loads(released_layouts.DATA.read_text())

@@ -111,6 +111,7 @@ def test_tools_read_a_backbone_alone(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('_whole_backbones')
 def test_backbone_files_of_dino_give_the_reference_features(golden, tmp_path):
     for case, config in (('deit_s', 'esvit_deit_s'), ('resnet50', 'esvit_resnet50')):
         weights = without(named(golden, case), 'head')

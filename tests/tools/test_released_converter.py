@@ -123,6 +123,7 @@ def check_reference(golden, case, encode):
         ('resnet50', 'both', 'scaler'),
     ],
 )
+@pytest.mark.usefixtures('_whole_backbones')
 def test_a_released_checkpoint_gives_the_reference_features(
     golden, tmp_path, case, wrapped, beside
 ):
@@ -156,6 +157,7 @@ def test_a_released_checkpoint_gives_the_reference_features(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('_whole_backbones')
 def test_a_whole_view_only_checkpoint_fits_its_config_as_it_is(golden, tmp_path):
     weights = without(named(golden, 'deit_s', 65536), 'head_dense')
     _, dst = convert(tmp_path, arrange(weights, weights, **VARIANTS['view']))
