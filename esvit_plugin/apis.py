@@ -1,10 +1,12 @@
 """Getting a model in one call."""
 
+import argparse
 import copy
 import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
@@ -32,7 +34,8 @@ def get_model(
 
     Args:
         config: A name of ``list_models()``, e.g. 'esvit_swin_t'; the path of a
-            config file; a config; or the dict of a model.
+            config file; a config; the dict of a model; or a model of another package,
+            'PACKAGE::PATH' or a name of ``mmpretrain.list_models()``.
         checkpoint: A checkpoint of that model to load. Defaults to None, random
             weights.
 
@@ -87,7 +90,8 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
     """Read the weights of a checkpoint, which must be finite.
 
     Args:
-        checkpoint: A file of mmengine, or one of weights alone.
+        checkpoint: A file of mmengine, of another program that keeps the weights as
+            ``state_dict`` or ``model``, or of weights alone; ``.safetensors`` too.
 
     Returns:
         Tensors by name.
@@ -96,8 +100,19 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or has no weights or such that are not finite.
     """
-    content = load_checkpoint_file(checkpoint)
-    weights = content.get('state_dict', content)
+    if os.fspath(checkpoint).endswith('.safetensors'):
+        content = _read_safetensors(os.path.expanduser(checkpoint))
+    else:
+        # Training programs keep their options, an argparse.Namespace, in the file.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = load_checkpoint_file(checkpoint)
+    nested = (content.get(key) for key in ('state_dict', 'model'))
+    weights = next((part for part in nested if isinstance(part, dict)), content)
+    if 'student' in content and 'teacher' in content:
+        raise ValueError(
+            f"{checkpoint} is of the authors' program; convert it first with "
+            'tools/model_converters/esvit_to_mmpretrain.py.'
+        )
     if not isinstance(weights, dict) or not any(
         isinstance(value, Tensor) for value in weights.values()
     ):
@@ -107,6 +122,22 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
         )
     check_finite_weights(weights, os.fspath(checkpoint))
     return weights
+
+
+def _read_safetensors(path: str) -> dict[str, Any]:
+    """Weights of a file of safetensors, which timm requires."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'There is no checkpoint {path}.')
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f'The checkpoint {path} is damaged or no .safetensors ({error}); copy it '
+            'again.'
+        ) from error
 
 
 def _named_configs() -> dict[str, Path]:
@@ -123,22 +154,55 @@ def _named_configs() -> dict[str, Path]:
 
 
 def find_model_config(config: str | os.PathLike | dict | Config) -> dict:
-    """The model of a config that is given in any form."""
+    """The model of a config that is given in any form; see ``get_model``.
+
+    Args:
+        config: As for ``get_model``.
+
+    Returns:
+        Config of the model, with the normalisation that the config gives beside it.
+
+    Raises:
+        ValueError: If there is no config of that name, or it has no model.
+        FileNotFoundError: If the config file does not exist.
+    """
     if isinstance(config, str | os.PathLike):
-        path = os.fspath(config)
-        named = _named_configs()
-        if path in named:
-            path = str(named[path])
-        elif not path.endswith('.py'):
-            raise ValueError(
-                f'There is no config of the name {path!r}; give the path of a config '
-                f'file or one of {", ".join(sorted(named))}.'
-            )
-        config = load_config(path)
+        config = _find_config(os.fspath(config))
     model = config.get('model', config)
     if not isinstance(model, dict) or 'type' not in model:
         raise ValueError(
             'get_model needs a config with a model, or the dict of a model with its '
             f'type, got {model}.'
         )
+    beside = config.get('data_preprocessor')
+    if beside and model is not config and model.get('data_preprocessor') is None:
+        # As mmengine's Runner does.
+        model = {**model, 'data_preprocessor': beside}
     return model
+
+
+def _find_config(name: str) -> Config:
+    """The config of a path, or of a name of this package, mmpretrain or another."""
+    named = _named_configs()
+    if name in named or name.endswith('.py'):
+        return load_config(str(named.get(name, name)))
+    # Both are slow to import.
+    if '::' in name:
+        from mmengine.hub import get_config
+
+        try:
+            return get_config(name)
+        except (ImportError, FileNotFoundError) as error:
+            raise ValueError(
+                f'{name!r} cannot be read as PACKAGE::PATH of a config ({error}); e.g. '
+                'mmpretrain::resnet/resnet50_8xb32_in1k.py.'
+            ) from error
+    from mmpretrain.apis.model import ModelHub
+
+    try:
+        return ModelHub.get(name).config
+    except ValueError:
+        raise ValueError(
+            f'There is no config of the name {name!r}; give the path of a config '
+            f'file or one of {", ".join(sorted(named))}.'
+        ) from None

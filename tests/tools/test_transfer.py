@@ -1,7 +1,6 @@
 """The transfer evaluation, as a user calls it."""
 
 import json
-import runpy
 
 import made_up_transfer
 import numpy as np
@@ -16,6 +15,7 @@ from test_tools import ROOT
 from esvit_plugin import get_model
 from esvit_plugin.engine.launch import load_config
 from esvit_plugin.evaluation import logistic_probe
+from esvit_plugin.evaluation.transfer import NAMES, load_data_config, read_labels
 from esvit_plugin.models.last_blocks import pool_last_blocks
 
 QUICK = ('--num-workers', 0, '--batch-size', 4)
@@ -178,21 +178,19 @@ def test_mistakes_are_named_before_anything_runs(setup):
 
 
 def test_labels_are_the_classes(setup):
-    tool = runpy.run_path(str(ROOT / 'tools' / 'transfer.py'))
     root = setup[0] / 'sets'
-    cfg = tool['load_data_config']('voc2007', str(root))
-    labels = tool['read_labels'](DATASETS.build(cfg.val), cfg)
+    cfg = load_data_config('voc2007', str(root))
+    labels = read_labels(DATASETS.build(cfg.val), cfg)
     assert labels.shape == (20, 20)
     # Of the first image the second object is difficult, of the others it counts.
     assert labels[0].tolist() == [1, -1] + [0] * 18
     assert labels[1].tolist() == [0, 1, 1] + [0] * 17
-    cfg = tool['load_data_config']('fer2013', str(root))
+    cfg = load_data_config('fer2013', str(root))
     cfg.num_classes = 6
     with pytest.raises(ValueError, match='FER2013: image 1 has the label 6, but there'):
-        tool['read_labels'](DATASETS.build(cfg.val), cfg)
+        read_labels(DATASETS.build(cfg.val), cfg)
 
 
 def test_every_set_has_a_config():
-    names = runpy.run_path(str(ROOT / 'tools' / 'transfer.py'))['NAMES']
-    assert sorted(names) == sorted(made_up_transfer.MAKERS)
-    assert len(names) == 18
+    assert sorted(NAMES) == sorted(made_up_transfer.MAKERS)
+    assert len(NAMES) == 18
