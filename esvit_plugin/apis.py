@@ -184,7 +184,7 @@ def find_model_config(config: str | os.PathLike | dict | Config) -> dict:
 def _find_config(name: str) -> Config:
     """The config of a path, or of a name of this package, mmpretrain or another."""
     named = _named_configs()
-    if name in named or name.endswith('.py'):
+    if name in named or (name.endswith('.py') and '::' not in name):
         return load_config(str(named.get(name, name)))
     # Both are slow to import.
     if '::' in name:

@@ -31,6 +31,8 @@ _IMAGENET = dict(
     mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
 _HEADS = ('head.', 'fc.')
+# Buffers that some versions store and others compute; the last is not used here.
+_NO_WEIGHTS = ('attn_mask', 'relative_position_index', 'num_batches_tracked')
 _REMEDY = {
     AUTO: 'Give the config of that model, or timm::NAME, instead of auto.',
     TIMM: 'Give the name of the model that the weights are of.',
@@ -233,13 +235,9 @@ def _backbone_weights(
             with contextlib.suppress(ValueError):
                 kept = backbone_from_released(_plain_names(kept))[1]
     if isinstance(backbone, SwinTransformer):
-        # Names of old checkpoints, which mmpretrain's own class alone converts.
+        # The name in old checkpoints, which mmpretrain's own class alone converts.
         last = f'norm{backbone.num_layers - 1}.'
-        kept = {
-            re.sub(r'^norm\.', last, name): value
-            for name, value in kept.items()
-            if not name.endswith('attn_mask')
-        }
+        kept = {re.sub(r'^norm\.', last, n): v for n, v in kept.items()}
     return kept
 
 
@@ -247,19 +245,33 @@ def _load(
     backbone: nn.Module, weights: dict[str, Tensor], config: str, checkpoint: str
 ) -> None:
     """Load weights that fit the backbone exactly."""
+    own = {name: value.shape for name, value in backbone.state_dict().items()}
+    shapes: list[str] = []
+    problem = ''
     try:
         found = backbone.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # shapes
-        reason = ' '.join(str(error).split('\n', 1)[-1].split())[:300]
-    else:
-        # Old checkpoints lack the counter of batch norm, which does not matter here.
-        missing = [n for n in found.missing_keys if 'num_batches_tracked' not in n]
-        parts = {'missing': missing, 'left over': found.unexpected_keys}
-        reason = '; '.join(
-            f'{len(names)} {what}, e.g. {", ".join(sorted(names)[:3])}'
-            for what, names in parts.items()
-            if names
-        )
+        # Some backbones leave buffers out that they compute.
+        missing = set(found.missing_keys) - set(weights)
+        left_over = set(found.unexpected_keys)
+    except RuntimeError as error:
+        problem = ' '.join(str(error).split())[:200]
+        missing, left_over = set(own) - set(weights), set(weights) - set(own)
+        shapes = [
+            f'{name} {tuple(weights[name].shape)} instead of {tuple(shape)}'
+            for name, shape in own.items()
+            if name in weights and weights[name].shape != shape
+        ]
+    parts = {'missing': missing, 'left over': left_over, 'of another shape': shapes}
+    named = {
+        what: sorted(name for name in names if not name.endswith(_NO_WEIGHTS))
+        for what, names in parts.items()
+    }
+    found_names = '; '.join(
+        f'{len(names)} {what}, e.g. {", ".join(names[:3])}'
+        for what, names in named.items()
+        if names
+    )
+    reason = found_names or problem
     if reason:
         remedy = _REMEDY.get(
             TIMM if config.startswith(TIMM) else config,
