@@ -65,11 +65,11 @@ def labels(columns: list[Column]) -> list[str]:
     settings = [column['settings'] for column in columns]
     short = [_short(one) for one in settings]
     for key in ('source', 'checkpoint'):
-        if len(set(short)) < len(short):
-            short = [
-                f'{name}, {Path(one[key]).stem}'
-                for name, one in zip(short, settings, strict=True)
-            ]
+        if len(set(short)) == len(short):
+            break
+        more = [Path(one[key]).stem for one in settings]
+        if len(set(more)) > 1:
+            short = [', '.join(pair) for pair in zip(short, more, strict=True)]
     return short
 
 
@@ -91,7 +91,7 @@ def table(columns: list[Column]) -> str:
     """
     results = [column['results'] for column in columns]
     titles = ['%'] if len(columns) == 1 else [f'{name}, %' for name in labels(columns)]
-    lines = [_row('data set', 'metric', *titles), _row(*['---'] * (2 + len(columns)))]
+    lines = [_row('data set', 'metric', *titles), '|' + '---|' * (2 + len(columns))]
     for name in in_order(name for found in results for name in found):
         title = load_config(config_path(name)).name
         metric = next(found[name]['metric'] for found in results if name in found)
@@ -111,8 +111,6 @@ def table(columns: list[Column]) -> str:
 
 
 def _row(*cells: str) -> str:
-    if set(cells) == {'---'}:
-        return f'|{"|".join(cells)}|'
     return '|' + '|'.join(f' {cell} ' if cell else ' ' for cell in cells) + '|'
 
 
