@@ -6,13 +6,22 @@ from unittest import mock
 import matplotlib.image
 import numpy as np
 import pytest
+import timm
+import torch
 from backbones import BACKBONES
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
 from test_converters import run, saved_model
 
 from esvit_plugin.datasets import load_photo
-from esvit_plugin.evaluation import match_accuracy, mirrored_copy, region_map
+from esvit_plugin.evaluation import (
+    cropped_copy,
+    match_accuracy,
+    match_regions,
+    mirrored_copy,
+    region_map,
+)
 from esvit_plugin.evaluation.images import open_images
 
 FOLDER = 'analysis_tools'
@@ -71,7 +80,8 @@ def test_correspondence(tmp_path, images, network):
     assert len(found['images']) == 2
     mean = np.mean([row['pixel_error'] for row in found['images']])
     assert found['mean']['pixel_error'] == pytest.approx(mean)
-    assert f'error {mean:6.1f} px   mean of 2 images, {network}' in output
+    assert f'error {mean:6.1f} px   similarity ' in output
+    assert f'mean of 2 images, {network}' in output
     assert [path.name for path in out.glob('*.png')] == [
         'correspondence_0_astronaut.png'
     ]
@@ -99,10 +109,76 @@ def test_correspondence_of_nothing_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match='No image could be read'):
         run(*args, tmp_path / 'bad.png', '-o', out)
     assert not list(out.glob('*'))
-    with pytest.raises(ValueError, match='of a ResNet, which has no student'):
-        resnet = MODELS.build(BACKBONES['ResNet'][0])
-        with mock.patch('esvit_plugin.get_model', return_value=resnet):
-            run(*args, 'moon', '-o', out)
+    with pytest.raises(ValueError, match='No two images could be read'):
+        run(*args, 'moon', '-o', out, '--pairs=other')
+    refused("invalid choice: 'flip'", capsys, *args, 'moon', '-o', out, '--pairs=flip')
+    refused(
+        '--jitter-prob must lie between 0 and 1: 2.0',
+        capsys,
+        *args,
+        'moon',
+        '-o',
+        out,
+        '--jitter-prob=2',
+    )
+
+
+def test_correspondence_with_a_crop_and_with_another_image(tmp_path):
+    config, checkpoint, model = saved_model(tmp_path)
+    out = tmp_path / 'out'
+    names = ['moon', 'coffee', 'chelsea']
+    tool = f'{FOLDER}/correspondence.py'
+    args = (tool, config, checkpoint, *names, '-o', out, '--size=128')
+    output = run(*args, '--pairs=crop', '--seed=5')
+    found = json.loads((out / 'correspondence.json').read_text())
+    assert found['pairs'] == 'crop' and 'jitter_prob' not in found
+    for number, (_, image) in enumerate(open_images(names, 128)):
+        view, place = cropped_copy(image, np.random.default_rng([5, number]))
+        maps = [region_map(model, one) for one in (image, view)]
+        matches = match_regions(*maps, 10, (32, 32), place)
+        row = found['images'][number]
+        assert row['accuracy'] == pytest.approx(matches.accuracy)
+        assert row['pixel_error'] == pytest.approx(matches.error, rel=1e-4)
+        assert row['similarity'] == pytest.approx(matches.similarity, rel=1e-4)
+        assert row['box'] == pytest.approx(place[:4])
+        assert f'similarity {matches.similarity:6.3f}' in output
+    output = run(*args, '--pairs=other')
+    found = json.loads((out / 'correspondence.json').read_text())
+    pairs = [(row['path'], row['other']) for row in found['images']]
+    assert pairs == [('moon', 'coffee'), ('coffee', 'chelsea')]
+    assert list(found['mean']) == ['similarity']
+    assert 'accuracy' not in output and 'mean of 2 pairs, teacher' in output
+    assert is_drawn(out / 'correspondence_1_coffee_chelsea.png')
+
+
+@pytest.fixture
+def others(tmp_path):
+    """Config and checkpoint of a classifier, of a model of timm and of a plain one."""
+    vit = {**BACKBONES['DeiT'][0], 'out_type': 'cls_token', 'img_size': 128}
+    head = dict(type='LinearClsHead', num_classes=5, in_channels=32)
+    cfg = dict(type='ImageClassifier', backbone=vit, head=head)
+    Config(dict(model=cfg)).dump(str(tmp_path / 'vit.py'))
+    torch.save(dict(state_dict=MODELS.build(cfg).state_dict()), tmp_path / 'vit.pth')
+    small = timm.create_model('resnet10t')
+    torch.save(small.state_dict(), tmp_path / 'resnet10t.pth')
+    plain = timm.models.SwinTransformer(
+        128, embed_dim=16, depths=(1, 1, 1), num_heads=(1, 2, 4), window_size=4
+    )
+    torch.save(dict(model=plain.state_dict()), tmp_path / 'swin.pth')
+    return {
+        'mmpretrain': (tmp_path / 'vit.py', tmp_path / 'vit.pth'),
+        'timm': ('timm::resnet10t', tmp_path / 'resnet10t.pth'),
+        'plain': ('auto', tmp_path / 'swin.pth'),
+    }
+
+
+@pytest.mark.parametrize('kind', ['mmpretrain', 'timm', 'plain'])
+def test_correspondence_of_other_models(tmp_path, others, kind):
+    tool = (f'{FOLDER}/correspondence.py', *others[kind], 'moon', '-o', tmp_path)
+    output = run(*tool, '--size=128', '--num-pictures=0')
+    assert 'mean of 1 images, backbone' in output
+    with pytest.raises(ValueError, match='has no student'):
+        run(*tool, '--student')
 
 
 @pytest.mark.parametrize(
