@@ -2,6 +2,7 @@
 
 from .attention import BlockAttention, has_attention, last_attention
 from .attention_figure import draw_attention
+from .attention_statistics import head_entropy, mass_mask
 from .correspondence import (
     best_matches,
     draw_correspondence,
@@ -33,9 +34,11 @@ __all__ = [
     'draw_embedding',
     'extract_features',
     'has_attention',
+    'head_entropy',
     'knn_accuracy',
     'last_attention',
     'logistic_probe',
+    'mass_mask',
     'match_accuracy',
     'match_regions',
     'mirrored_copy',

@@ -17,12 +17,14 @@ from test_converters import run, saved_model
 from esvit_plugin.datasets import load_photo
 from esvit_plugin.evaluation import (
     cropped_copy,
+    draw_attention,
+    last_attention,
     match_accuracy,
     match_regions,
     mirrored_copy,
     region_map,
 )
-from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.evaluation.images import model_inputs, open_images
 
 FOLDER = 'analysis_tools'
 
@@ -206,14 +208,67 @@ def test_attention_maps(tmp_path, images, name, queries, lines):
         *options,
     )
     grid = '8x8' if name == 'DeiT' else '4x4'
-    assert output.count(f'{grid} positions, {lines} queries') == 3
+    assert output.count(f'{grid} positions, {lines} queries\n') == 3
+    assert output.count(f'{grid} positions, {lines} queries, 60 % of the mass') == 3
     paths = sorted(out.glob('*.png'))
     assert [path.name for path in paths] == [
-        'attention_0_astronaut.png',
-        'attention_1_coffee.png',
-        'attention_2_moon.png',
+        f'{kind}_{image}.png'
+        for kind in ('attention', 'masks')
+        for image in ('0_astronaut', '1_coffee', '2_moon')
     ]
     assert all(is_drawn(path) for path in paths)
+
+
+@pytest.mark.parametrize('order', ['entropy', 'number'])
+def test_the_entropy_is_of_all_images(tmp_path, images, order):
+    config, checkpoint, model = saved_model(tmp_path, *BACKBONES['DeiT'])
+    out = tmp_path / 'out'
+    tool = (f'{FOLDER}/attention_maps.py', config, checkpoint, images, 'moon')
+    drawn = []
+
+    def draw(*args, **kwargs):
+        drawn.append(kwargs)
+        return draw_attention(*args, **kwargs)
+
+    with mock.patch('esvit_plugin.evaluation.draw_attention', draw):
+        options = ('--size=64', '--num-pictures=1', '--mass=0.3', f'--order={order}')
+        output = run(*tool, '-o', out, *options)
+    found = json.loads((out / 'attention.json').read_text())
+    backbone = model.teacher['backbone']
+    plain = []
+    for _, image in open_images([str(images), 'moon'], 64):
+        weights = last_attention(backbone, model_inputs(model, image)).weights[0]
+        plain.append(-(weights * weights.log()).sum(-1).mean(-1))
+    entropy = torch.stack(plain).mean(0).tolist()
+    assert found['entropy'] == pytest.approx(entropy, rel=1e-4)
+    assert found['num_images'] == 3
+    assert found['mean_entropy'] == pytest.approx(np.mean(entropy), rel=1e-4)
+    by_entropy = np.argsort(entropy).tolist()
+    assert found['heads_by_entropy'] == [head + 1 for head in by_entropy]
+    for head in by_entropy:
+        assert f'head {head + 1:<3} entropy {entropy[head]:6.3f} nats' in output
+    assert [kwargs['mass'] for kwargs in drawn] == [None, 0.3]
+    expected = by_entropy if order == 'entropy' else None
+    assert all(kwargs['heads'] == expected for kwargs in drawn)
+    assert len(list(out.glob('*.png'))) == 2
+
+
+@pytest.mark.parametrize('kind', ['mmpretrain', 'plain', 'timm'])
+def test_attention_of_other_models(tmp_path, others, kind):
+    tool = (f'{FOLDER}/attention_maps.py', *others[kind], 'moon', '-o', tmp_path)
+    if kind == 'timm':
+        with pytest.raises(ValueError, match='attention of a TIMMBackbone cannot'):
+            run(*tool)
+        return
+    output = run(*tool, '--size=128')
+    assert output.count('8x8 positions') == 2 and '1 images, backbone' in output
+
+
+def test_a_share_that_is_none_is_refused(tmp_path, capsys):
+    tool = (f'{FOLDER}/attention_maps.py', 'a.py', 'b.pth', 'moon', '-o', tmp_path)
+    for mass in ('0', '1.5', 'nan'):
+        message = f'--mass must be above 0 and at most 1: {float(mass)}'
+        refused(message, capsys, *tool, f'--mass={mass}')
 
 
 def test_wrong_queries_and_backbones_are_refused(tmp_path, capsys):
