@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _GAP = 6
 _TITLE = 22
 _FRAME = (0.0, 1.0, 1.0)
+# Neither bright nor dark, as what it does not cover may be either.
+_COVER = (0.35, 0.15, 0.5)
 
 
 def draw_attention(
@@ -98,12 +100,13 @@ def draw_attention(
 
 
 def _cell(image: np.ndarray, weights: Tensor, mass: float | None) -> np.ndarray:
-    """The image with weights (H, W): in their colours, or dark outside their mass."""
+    """The image in the colours of weights (H, W), or covered outside their mass."""
     if mass is None:
         return _overlay(image, weights)
     mask = mass_mask(weights, mass)[None, None].float()
     seen = F.interpolate(mask, image.shape[:2], mode='nearest-exact')[0, 0]
-    return image * (0.2 + 0.8 * seen.numpy()[..., None])
+    covered = 0.3 * image.mean(-1, keepdims=True) + 0.7 * np.array(_COVER)
+    return np.where(seen.numpy()[..., None] > 0, image, covered)
 
 
 def _overlay(image: np.ndarray, weights: Tensor) -> np.ndarray:
