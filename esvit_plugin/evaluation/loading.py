@@ -107,12 +107,17 @@ def network_of(config: str | os.PathLike, student: bool = False) -> str:
         'teacher' or 'student' of an ``EsViT``; 'backbone' of everything else.
 
     Raises:
-        ValueError: If the model has no student, or no backbone.
+        ValueError: If there is no such model, or it has no student, or no backbone.
         FileNotFoundError: If there is no such config file.
     """
     name = os.fspath(config)
     kind = 'plain backbone'
-    if name != AUTO and not name.startswith(TIMM):
+    if name.startswith(TIMM):
+        import timm
+
+        if not timm.is_model(name.removeprefix(TIMM)):
+            raise ValueError(f'timm has no model {name}; timm.list_models() names all.')
+    elif name != AUTO:
         cfg = find_model_config(name)
         init_default_scope('mmpretrain')
         found = cfg['type']
@@ -193,11 +198,6 @@ def _timm(
     logger.setLevel(logging.WARNING)  # it lists its stages
     try:
         backbone = MODELS.build(dict(type='TIMMBackbone', model_name=model_name))
-    except RuntimeError as error:
-        raise ValueError(
-            f'timm has no model {model_name!r} ({error}); timm.list_models() names '
-            'them.'
-        ) from error
     finally:
         logger.setLevel(level)
     model = backbone.timm_model
