@@ -1,11 +1,11 @@
-"""Logistic regression on frozen features of the paper's 18 data sets.
+r"""Logistic regression on frozen features of the paper's 18 data sets.
 
 Each result is printed and written at once; data sets that are in the file already are
 left out. Each set has a config in configs/transfer/, which says where its folder is;
 other sets are given by their config file. With --against a second model, such as a
 supervised one, is evaluated beside it, and the table has both:
 
-    tools/transfer.py configs/esvit_swin_t.py epoch_300.pth \
+    python tools/transfer.py configs/esvit_swin_t.py epoch_300.pth \
         --against configs/supervised/swin_t.py swin_tiny_patch4_window7_224-160bb0a5.pth
 """
 

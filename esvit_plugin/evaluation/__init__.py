@@ -1,4 +1,4 @@
-"""k-NN classification, feature extraction, and pictures of what a model learnt."""
+"""Protocols that give numbers of what a model learnt, and pictures of it."""
 
 from .attention import BlockAttention, has_attention, last_attention
 from .attention_figure import draw_attention

@@ -1,8 +1,9 @@
 """A backbone of any origin as evaluations see it: images in, frozen features out."""
 
+import contextlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -65,8 +66,12 @@ class FrozenBackbone(BaseModel):
         Returns:
             Tensor of shape (B, C): the class token, the mean of the last map, or what
             the backbone itself has pooled.
+
+        Raises:
+            ValueError: If the backbone takes no images of this size.
         """
-        return take_view(self.backbone, self.backbone(inputs))
+        with _naming_size(self.backbone, inputs):
+            return take_view(self.backbone, self.backbone(inputs))
 
     @torch.no_grad()
     def extract_regions(self, inputs: Tensor) -> Tensor:
@@ -79,9 +84,11 @@ class FrozenBackbone(BaseModel):
             Tensor of shape (B, T, C).
 
         Raises:
-            ValueError: If the backbone gives no map; the message says what to set.
+            ValueError: If the backbone takes no images of this size, or gives no map;
+                the message says what to set.
         """
-        return split_features(self.backbone, self.backbone(inputs))[1]
+        with _naming_size(self.backbone, inputs):
+            return split_features(self.backbone, self.backbone(inputs))[1]
 
     def feature_function(
         self, features: str = 'pooled', num_blocks: int = 4
@@ -111,6 +118,23 @@ class FrozenBackbone(BaseModel):
                 'current',
                 level=logging.WARNING,
             )
-        return torch.no_grad()(
-            lambda images: pool_last_blocks(self.backbone, images, num_blocks)
-        )
+
+        @torch.no_grad()
+        def pool(inputs: Tensor) -> Tensor:
+            with _naming_size(self.backbone, inputs):
+                return pool_last_blocks(self.backbone, inputs, num_blocks)
+
+        return pool
+
+
+@contextlib.contextmanager
+def _naming_size(backbone: nn.Module, inputs: Tensor) -> Iterator[None]:
+    """Say what to do about images of a size that a backbone asserts against."""
+    try:
+        yield
+    except AssertionError as error:
+        size = ' x '.join(map(str, inputs.shape[-2:]))
+        raise ValueError(
+            f'{type(backbone).__name__} does not take images of {size} px: {error} '
+            'Give images of its size, or a config whose backbone takes any.'
+        ) from error

@@ -112,6 +112,17 @@ def test_masked_image_modelling_sees_the_whole_image(tmp_path):
     torch.testing.assert_close(found.extract_regions(images), regions)
 
 
+def test_a_size_that_a_model_does_not_take_is_named(tmp_path):
+    model = timm.create_model('vit_tiny_patch16_224')
+    torch.save(model.state_dict(), tmp_path / 'vit.pth')
+    found = load_backbone('timm::vit_tiny_patch16_224', tmp_path / 'vit.pth')
+    images = torch.randn(1, 3, 64, 64)
+    last_blocks = found.feature_function('last_blocks')
+    for call in (found.extract_feat, found.extract_regions, last_blocks):
+        with pytest.raises(ValueError, match='no.* take images of 64 x 64 px.*config'):
+            call(images)
+
+
 @pytest.mark.parametrize('ending', ['pth', 'safetensors'])
 @pytest.mark.parametrize(
     ('name', 'mean'), [('resnet10t', 123.675), ('vit_tiny_patch16_224', 127.5)]
