@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from mmengine.utils import is_installed
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
@@ -188,8 +189,16 @@ def _find_config(name: str) -> Config:
         return load_config(str(named.get(name, name)))
     # Both are slow to import.
     if '::' in name:
+        from mmengine.config.utils import MODULE2PACKAGE
         from mmengine.hub import get_config
 
+        package = name.split('::')[0]
+        package = MODULE2PACKAGE.get(package, package)
+        if not is_installed(package):
+            # mmengine would install it, without asking.
+            raise ValueError(
+                f'{name!r} needs the package {package}, which is not installed.'
+            )
         try:
             return get_config(name)
         except (ImportError, FileNotFoundError) as error:

@@ -266,13 +266,12 @@ def _load(
         what: sorted(name for name in names if not name.endswith(_NO_WEIGHTS))
         for what, names in parts.items()
     }
-    found_names = '; '.join(
+    reason = '; '.join(
         f'{len(names)} {what}, e.g. {", ".join(names[:3])}'
         for what, names in named.items()
         if names
     )
-    reason = found_names or problem
-    if reason:
+    if reason or problem:
         remedy = _REMEDY.get(
             TIMM if config.startswith(TIMM) else config,
             f'Give the config that the weights are of, or {AUTO} for a plain '
@@ -280,7 +279,7 @@ def _load(
         )
         raise Failure(
             f'{checkpoint} does not fit the {type(backbone).__name__} of {config}: '
-            f'{reason}. {remedy}'
+            f'{reason or problem}. {remedy}'
         )
 
 

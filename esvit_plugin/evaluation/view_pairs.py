@@ -12,6 +12,8 @@ from ..datasets.transforms.view_group import Augment, ViewGroup
 
 # The image and its mirrored copy, a crop of it, or another image.
 PAIRS = ('mirrored', 'crop', 'other')
+# How often the authors' program jitters the colours of a mirrored copy.
+JITTER_PROB = 0.8
 
 
 class Placement(NamedTuple):
@@ -51,7 +53,7 @@ MIRRORED = Placement(mirrored=True)
 
 
 def mirrored_copy(
-    image: np.ndarray, rng: np.random.Generator, jitter_prob: float = 0.8
+    image: np.ndarray, rng: np.random.Generator, jitter_prob: float = JITTER_PROB
 ) -> np.ndarray:
     """A second view: flipped, colour-jittered and grey, as the authors' program has it.
 

@@ -1,5 +1,7 @@
 """Backbones from the checkpoints of several programs."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import released_layouts
@@ -295,6 +297,17 @@ def test_models_that_there_are_not_are_named(tmp_path):
     torch.save(released, checkpoint)
     with pytest.raises(ValueError, match='convert it first with .*esvit_to_mmpretrain'):
         load_backbone('auto', checkpoint)
+
+
+def test_packages_that_are_missing_are_not_installed():
+    install = mock.patch(
+        'mmengine.hub.hub.install_package', side_effect=AssertionError('installs')
+    )
+    missing = mock.patch('esvit_plugin.apis.is_installed', return_value=False)
+    with install, missing, pytest.raises(ValueError, match='mmrazor, which is not in'):
+        network_of('mmrazor::vanilla/a.py')
+    with install, pytest.raises(ValueError, match='nothing, which is not installed'):
+        network_of('nothing::a.py')
 
 
 def test_configs_are_found_by_the_names_of_mmpretrain():

@@ -38,7 +38,12 @@ from esvit_plugin.evaluation.options import (
     add_picture_options,
     check_picture_options,
 )
-from esvit_plugin.evaluation.view_pairs import MIRRORED, PAIRS, Placement
+from esvit_plugin.evaluation.view_pairs import (
+    JITTER_PROB,
+    MIRRORED,
+    PAIRS,
+    Placement,
+)
 
 MEASURES = ('accuracy', 'pixel_error', 'similarity')
 Views = tuple[np.ndarray, np.ndarray]
@@ -58,8 +63,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--jitter-prob',
         type=float,
-        default=0.8,
-        help='how often the colours of mirrored copies are jittered; default 0.8',
+        default=JITTER_PROB,
+        help='how often the colours of mirrored copies are jittered; default '
+        f'{JITTER_PROB}',
     )
     parser.add_argument('--seed', type=int, default=0, help='of colours and crops')
     parser.add_argument('--num-matches', type=int, default=10)
