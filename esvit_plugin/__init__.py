@@ -21,6 +21,7 @@ allow_mmengine_checkpoints()
 
 from . import datasets, engine, evaluation, models  # noqa: E402
 from .apis import get_model, list_models  # noqa: E402
+from .evaluation.loading import load_backbone  # noqa: E402
 
 __all__ = [
     '__version__',
@@ -29,5 +30,6 @@ __all__ = [
     'evaluation',
     'get_model',
     'list_models',
+    'load_backbone',
     'models',
 ]

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from mmengine.utils import is_installed
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from .engine.checkpoints import check_finite_weights, load_checkpoint_file
 from .engine.cli import Failure
 from .engine.launch import load_config
 from .models import EsViT
-from .models.released_names import convert_first, must_convert
+from .models.released_names import convert_first, is_released_training, must_convert
 from .models.selfsup.checkpoint_check import load_backbone_alone
 
 _CONFIGS = Path(__file__).resolve().parent / 'configs'
@@ -36,7 +37,8 @@ def get_model(
 
     Args:
         config: A name of ``list_models()``, e.g. 'esvit_swin_t'; the path of a
-            config file; a config; or the dict of a model.
+            config file; a config; the dict of a model; or a model of another package,
+            'PACKAGE::PATH' or a name of ``mmpretrain.list_models()``.
         checkpoint: A checkpoint of that model to load; for an ``EsViT`` also one of
             its backbone alone, which leaves the projection heads random. Defaults to
             None, random weights.
@@ -107,7 +109,8 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
     """Read the weights of a checkpoint, which must be finite.
 
     Args:
-        checkpoint: A file of mmengine, or one of weights alone.
+        checkpoint: A file of mmengine, of another program that keeps the weights as
+            ``state_dict`` or ``model``, or of weights alone; ``.safetensors`` too.
 
     Returns:
         Tensors by name.
@@ -116,19 +119,37 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or has no weights or such that are not finite.
     """
-    content = load_checkpoint_file(checkpoint)
-    weights = content.get('state_dict', content)
-    if not isinstance(weights, dict) or not any(
-        isinstance(value, Tensor) for value in weights.values()
-    ):
-        if must_convert(content):
-            raise ValueError(convert_first(checkpoint))
+    if os.fspath(checkpoint).endswith('.safetensors'):
+        content = _read_safetensors(os.path.expanduser(checkpoint))
+    else:
+        content = load_checkpoint_file(checkpoint, released=True)
+    if is_released_training(content):
+        raise ValueError(convert_first(checkpoint))
+    nested = (content.get(key) for key in ('state_dict', 'model'))
+    weights = next((part for part in nested if isinstance(part, dict)), content)
+    if not any(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(
             f'{checkpoint} has no weights (a state_dict of tensors), only '
             f'{sorted(map(str, content))[:5]}.'
         )
     check_finite_weights(weights, os.fspath(checkpoint))
     return weights
+
+
+def _read_safetensors(path: str) -> dict[str, Any]:
+    """Weights of a file of safetensors, which timm requires."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'There is no checkpoint {path}.')
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f'The checkpoint {path} is damaged or no .safetensors ({error}); copy it '
+            'again.'
+        ) from error
 
 
 def _named_configs() -> dict[str, Path]:
@@ -145,22 +166,63 @@ def _named_configs() -> dict[str, Path]:
 
 
 def find_model_config(config: str | os.PathLike | dict | Config) -> dict:
-    """The model of a config that is given in any form."""
+    """The model of a config that is given in any form; see ``get_model``.
+
+    Args:
+        config: As for ``get_model``.
+
+    Returns:
+        Config of the model, with the normalisation that the config gives beside it.
+
+    Raises:
+        ValueError: If there is no config of that name, or it has no model.
+        FileNotFoundError: If the config file does not exist.
+    """
     if isinstance(config, str | os.PathLike):
-        path = os.fspath(config)
-        named = _named_configs()
-        if path in named:
-            path = str(named[path])
-        elif not path.endswith('.py'):
-            raise ValueError(
-                f'There is no config of the name {path!r}; give the path of a config '
-                f'file or one of {", ".join(sorted(named))}.'
-            )
-        config = load_config(path)
+        config = _find_config(os.fspath(config))
     model = config.get('model', config)
     if not isinstance(model, dict) or 'type' not in model:
         raise ValueError(
             'get_model needs a config with a model, or the dict of a model with its '
             f'type, got {model}.'
         )
+    beside = config.get('data_preprocessor')
+    if beside and model is not config and model.get('data_preprocessor') is None:
+        # As mmengine's Runner does.
+        model = {**model, 'data_preprocessor': beside}
     return model
+
+
+def _find_config(name: str) -> Config:
+    """The config of a path, or of a name of this package, mmpretrain or another."""
+    named = _named_configs()
+    if name in named or (name.endswith('.py') and '::' not in name):
+        return load_config(str(named.get(name, name)))
+    # Both are slow to import.
+    if '::' in name:
+        from mmengine.config.utils import MODULE2PACKAGE
+        from mmengine.hub import get_config
+
+        package = name.split('::')[0]
+        package = MODULE2PACKAGE.get(package, package)
+        if not is_installed(package):
+            # mmengine would install it, without asking.
+            raise ValueError(
+                f'{name!r} needs the package {package}, which is not installed.'
+            )
+        try:
+            return get_config(name)
+        except (ImportError, FileNotFoundError) as error:
+            raise ValueError(
+                f'{name!r} cannot be read as PACKAGE::PATH of a config ({error}); e.g. '
+                'mmpretrain::resnet/resnet50_8xb32_in1k.py.'
+            ) from error
+    from mmpretrain.apis.model import ModelHub
+
+    try:
+        return ModelHub.get(name).config
+    except ValueError:
+        raise ValueError(
+            f'There is no config of the name {name!r}; give the path of a config '
+            f'file or one of {", ".join(sorted(named))}.'
+        ) from None

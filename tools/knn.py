@@ -25,7 +25,7 @@ from esvit_plugin.engine.launch import (
 )
 from esvit_plugin.evaluation import knn_accuracy
 from esvit_plugin.models import EsViT
-from esvit_plugin.models.features import split_features
+from esvit_plugin.models.features import take_view
 
 
 def parse_args() -> argparse.Namespace:
@@ -117,8 +117,7 @@ def extract_view(model: Any, images: Tensor, source: str) -> Tensor:
     """
     if isinstance(model, EsViT):
         return model.extract_feat(images, source)
-    feats = model.extract_feat(images)[-1]
-    return feats if feats.dim() == 2 else split_features(model.backbone, feats)[0]
+    return take_view(model.backbone, model.extract_feat(images))
 
 
 def main() -> None:

@@ -10,10 +10,7 @@ import os.path as osp
 
 import numpy as np
 import torch
-import torchvision.transforms.functional as TF
-from PIL import Image
 
-from esvit_plugin.datasets import load_photo
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output_folder, run_tool
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
@@ -25,21 +22,24 @@ from esvit_plugin.engine.launch import (
     set_work_dir,
 )
 from esvit_plugin.evaluation import (
-    best_matches,
     draw_curves,
     knn_accuracy,
-    match_accuracy,
+    match_regions,
+    mirrored_copy,
     plot_correspondence,
     read_scalars,
     region_map,
 )
 from esvit_plugin.evaluation.figures import check_matplotlib
+from esvit_plugin.evaluation.images import open_images
 from esvit_plugin.models import EsViT
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 CONFIG = osp.join(ROOT, 'configs', 'demo', 'esvit_swin_photos.py')
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'motorcycle_left', 'china', 'flower')
 NUM_MATCHES = 10
+# Whole windows in every stage of the demo's backbone.
+SIZE = 256
 
 
 def knn_top1(model: EsViT, loaders: list, raw: bool = False) -> float:
@@ -48,24 +48,21 @@ def knn_top1(model: EsViT, loaders: list, raw: bool = False) -> float:
     return knn_accuracy(model, loaders, ks=[20], extract=extract)[20][0]
 
 
-def view_pair(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A square of a photograph, and its mirrored, jittered and grey copy."""
-    photo = Image.fromarray(load_photo(name))
-    image = TF.center_crop(photo, [256, 256])
-    copy = TF.adjust_brightness(TF.adjust_contrast(TF.hflip(image), 1.3), 0.8)
-    return np.asarray(image), np.asarray(TF.rgb_to_grayscale(copy, 3))
+def view_pairs() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Photographs, and the mirrored, jittered and grey copy of each."""
+    return [
+        (image, mirrored_copy(image, np.random.default_rng([0, number])))
+        for number, (_, image) in enumerate(open_images(PHOTOS, SIZE))
+    ]
 
 
 def correspondence(model: EsViT) -> tuple[torch.Tensor, float]:
     """Matches on the first photograph, and the mean accuracy over all."""
-    accuracies, matches = [], []
-    for name in PHOTOS:
-        source, target = (region_map(model, view) for view in view_pair(name))
-        accuracies.append(match_accuracy(source, target, NUM_MATCHES)[0])
-        matches.append(
-            best_matches(source.flatten(0, 1), target.flatten(0, 1), NUM_MATCHES)
-        )
-    return matches[0], float(np.mean(accuracies))
+    found = []
+    for views in view_pairs():
+        source, target = (region_map(model, view) for view in views)
+        found.append(match_regions(source, target, NUM_MATCHES))
+    return found[0].pairs, float(np.mean([matches.accuracy for matches in found]))
 
 
 def plot_curves(work_dir: str, path: str) -> None:
@@ -125,7 +122,7 @@ def main() -> None:
     curves = osp.join(cfg.work_dir, 'learning_curve.png')
     picture = osp.join(cfg.work_dir, 'correspondence.png')
     plot_curves(cfg.work_dir, curves)
-    views = view_pair(PHOTOS[0])
+    views = view_pairs()[0]
     with atomic_file(picture) as part:
         plot_correspondence(
             part,

@@ -1,32 +1,23 @@
-"""Logistic regression on frozen features of the paper's 18 data sets.
+r"""Logistic regression on frozen features of the paper's 18 data sets.
 
 Each result is printed and written at once; data sets that are in the file already are
 left out. Each set has a config in configs/transfer/, which says where its folder is;
-other sets are given by their config file.
+other sets are given by their config file. With --against a second model, such as a
+supervised one, is evaluated beside it, and the table has both:
+
+    python tools/transfer.py configs/esvit_swin_t.py epoch_300.pth \
+        --against configs/supervised/swin_t.py swin_tiny_patch4_window7_224-160bb0a5.pth
 """
 
 import argparse
-import json
 import os
-import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.dataset import default_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmengine.utils import ProgressBar
-from mmpretrain.registry import DATASETS
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-import esvit_plugin
-from esvit_plugin import get_model
-from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin import load_backbone
 from esvit_plugin.engine.cli import (
     Failure,
     check_at_least,
@@ -34,45 +25,38 @@ from esvit_plugin.engine.cli import (
     describe,
     run_tool,
 )
-from esvit_plugin.engine.launch import load_config
-from esvit_plugin.evaluation.logistic_regression import (
-    IGNORED,
-    check_sklearn,
-    logistic_probe,
+from esvit_plugin.evaluation.frozen import FEATURES
+from esvit_plugin.evaluation.loading import network_of
+from esvit_plugin.evaluation.logistic_regression import check_sklearn
+from esvit_plugin.evaluation.options import add_model_options
+from esvit_plugin.evaluation.transfer import (
+    NAMES,
+    check_data,
+    evaluate,
+    in_order,
+    load_data_config,
 )
-from esvit_plugin.models import EsViT
-from esvit_plugin.models.last_blocks import pool_last_blocks
-
-CONFIGS = Path(esvit_plugin.__file__).resolve().parent / 'configs' / 'transfer'
-SPLITS = ('train', 'val', 'test')
-# In the paper's order.
-NAMES = (
-    'food101',
-    'cifar10',
-    'cifar100',
-    'sun397',
-    'stanford_cars',
-    'fgvc_aircraft',
-    'voc2007',
-    'dtd',
-    'oxford_pets',
-    'caltech101',
-    'flowers102',
-    'mnist',
-    'fer2013',
-    'stl10',
-    'gtsrb',
-    'patch_camelyon',
-    'ucf101',
-    'hateful_memes',
+from esvit_plugin.evaluation.transfer_results import (
+    Column,
+    labels,
+    read_columns,
+    table,
+    write_columns,
 )
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the pre-training, or its name')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_model_options(parser)
+    parser.add_argument(
+        '--against',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='a model to compare with, given in the same ways; of an EsViT the teacher',
+    )
     parser.add_argument(
         '--datasets',
         nargs='+',
@@ -84,11 +68,8 @@ def parse_args() -> argparse.Namespace:
         '--data-root', default='data', help="folder of the sets' folders; default data"
     )
     parser.add_argument(
-        '--student', action='store_true', help="the student's; default the teacher's"
-    )
-    parser.add_argument(
         '--features',
-        choices=('pooled', 'last_blocks'),
+        choices=FEATURES,
         default='pooled',
         help='pooled last map (default) or pooled outputs of the last blocks',
     )
@@ -110,54 +91,111 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def model_settings(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What decides the results of each model."""
+    models = [(args.config, args.checkpoint, network_of(args.config, args.student))]
+    if args.against:
+        models.append((*args.against, network_of(args.against[0])))
+    return [
+        dict(
+            config=config,
+            checkpoint=checkpoint,
+            source=source,
+            features=args.features,
+            num_blocks=args.num_blocks if args.features == 'last_blocks' else None,
+        )
+        for config, checkpoint, source in models
+    ]
+
+
+class Evaluator:
+    """One of the models, loaded when it is first needed.
+
+    Args:
+        settings: Of ``model_settings``.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.model = load_backbone(
+            settings['config'], settings['checkpoint'], settings['source'] == 'student'
+        ).to(get_device())
+        self.extract = self.model.feature_function(
+            settings['features'], settings['num_blocks'] or 1
+        )
+
+    def __call__(self, cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
+        """Evaluate a data set."""
+        loader = dict(cfg.loader)
+        for key in ('batch_size', 'num_workers'):
+            if getattr(args, key) is not None:
+                loader[key] = getattr(args, key)
+        return evaluate(self.model, self.extract, cfg, loader)
+
+
+def run_all(
+    columns: list[Column],
+    stored: list[Column],
+    cfgs: dict[str, Config],
+    args: argparse.Namespace,
+) -> dict[str, str]:
+    """Evaluate what is missing, data set by data set, and write each result.
+
+    Args:
+        columns: The models to evaluate; their results are filled.
+        stored: What is written, these columns among it.
+        cfgs: The data sets.
+        args: The command line.
+
+    Returns:
+        Why data sets failed, by their name.
+    """
+    todo = {
+        name: [c for c in columns if args.force or name not in c['results']]
+        for name in cfgs
+    }
+    needed = {id(column): column for found in todo.values() for column in found}
+    evaluators = {key: Evaluator(one['settings']) for key, one in needed.items()}
+    titles = dict(zip(map(id, columns), labels(columns), strict=True))
+    failed = {}
+    for name, cfg in cfgs.items():
+        for column in todo[name]:
+            try:
+                found = evaluators[id(column)](cfg, args)
+            except Exception as error:
+                # A night's run goes on with the other sets.
+                failed[name] = describe(error)
+                print(f'\n{cfg.name} failed: {failed[name]}', flush=True)
+                break
+            column['results'][name] = found
+            write_columns(args.out, stored)
+            of = f', {titles[id(column)]}' if len(columns) > 1 else ''
+            print(
+                f'{cfg.name}{of}: {cfg.metric} {found["value"]:.2f} %, '
+                f'C = {found["c"]:.3g}, {found["seconds"]:.0f} s',
+                flush=True,
+            )
+    return failed
+
+
 def main() -> None:
     """Evaluate the data sets, one after the other."""
     args = parse_args()
     check_at_least(1, num_blocks=args.num_blocks, batch_size=args.batch_size)
     check_at_least(0, num_workers=args.num_workers)
-    check_output(args.out, args.config, args.checkpoint)
+    check_output(args.out, args.config, args.checkpoint, *(args.against or ()))
     check_sklearn()
     init_default_scope('mmpretrain')
-    settings = dict(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        source='student' if args.student else 'teacher',
-        features=args.features,
-        num_blocks=args.num_blocks if args.features == 'last_blocks' else None,
-    )
-    results = read_results(args.out, settings)
+    settings = model_settings(args)
+    stored = read_columns(args.out, settings)
+    columns = stored[: len(settings)]
     cfgs = {
         name: load_data_config(name, args.data_root)
         for name in in_order(args.datasets)
-        if args.force or name not in results
+        if args.force or any(name not in column['results'] for column in columns)
     }
     check_data(cfgs)
-    failed = {}
-    if cfgs:
-        model = get_model(args.config, args.checkpoint).to(get_device())
-        extract = feature_function(model, settings)
-    for name, cfg in cfgs.items():
-        loader = dict(cfg.loader)
-        loader.update(
-            (key, value)
-            for key in ('batch_size', 'num_workers')
-            if (value := getattr(args, key)) is not None
-        )
-        try:
-            results[name] = evaluate(model, extract, cfg, loader)
-        except Exception as error:
-            # A night's run goes on with the other sets.
-            failed[name] = describe(error)
-            print(f'\n{cfg.name} failed: {failed[name]}', flush=True)
-            continue
-        write_results(args.out, settings, results)
-        found = results[name]
-        print(
-            f'{cfg.name}: {cfg.metric} {found["value"]:.2f} %, C = {found["c"]:.3g}, '
-            f'{found["seconds"]:.0f} s',
-            flush=True,
-        )
-    print('\n' + table(results))
+    failed = run_all(columns, stored, cfgs, args)
+    print('\n' + table(columns))
     if failed:
         reasons = ', '.join(f'{name} ({why})' for name, why in failed.items())
         raise Failure(
@@ -165,185 +203,6 @@ def main() -> None:
             f'{args.out}, and are left out when this is run again:\n'
             + ' '.join(reasons.split())
         )
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """The paper's sets in its order, then the config files of others."""
-    names = list(dict.fromkeys(names))
-    return sorted(names, key=lambda n: NAMES.index(n) if n in NAMES else len(NAMES))
-
-
-def config_path(name: str) -> str:
-    """The config file of a data set."""
-    return name if name.endswith('.py') else str(CONFIGS / f'{name}.py')
-
-
-def load_data_config(name: str, data_root: str) -> Config:
-    """The config of a data set; if it has a folder, below another one of data sets."""
-    cfg = load_config(config_path(name))
-    if 'data_root' not in cfg:
-        return cfg
-    folder = os.path.basename(cfg.data_root)
-    root = os.path.join(os.path.expanduser(data_root), folder)
-    return load_config(config_path(name), dict(data_root=root))
-
-
-def check_data(cfgs: dict[str, Config]) -> None:
-    """Refuse data sets that are not there, before anything runs.
-
-    Raises:
-        FileNotFoundError: If folders are missing or empty; the message names all.
-    """
-    missing = [
-        f'{name}: {cfg.data_root}'
-        for name, cfg in cfgs.items()
-        if 'data_root' in cfg
-        and (not os.path.isdir(cfg.data_root) or not os.listdir(cfg.data_root))
-    ]
-    if missing:
-        raise FileNotFoundError(
-            'These data folders do not exist or are empty: '
-            + ', '.join(missing)
-            + '. Name the folder that they are in with --data-root, or the data sets '
-            'that there are with --datasets.'
-        )
-    for cfg in cfgs.values():
-        for split in SPLITS:
-            # Without reading: it only looks whether all is there.
-            whole = cfg[split].get('dataset', cfg[split])
-            DATASETS.build({**whole, 'lazy_init': True})
-
-
-def feature_function(model: Any, settings: dict) -> Callable[[Tensor], Tensor]:
-    """The function from images (B, 3, H, W) to features (B, C)."""
-    if not isinstance(model, EsViT):
-        raise ValueError(
-            f'{settings["config"]} is of a {type(model).__name__}; pass the config of '
-            'a pre-training, an EsViT.'
-        )
-    source = settings['source']
-    if settings['features'] == 'pooled':
-        return lambda images: model.extract_feat(images, source)
-    backbone = model.get_backbone(source)
-    return lambda images: pool_last_blocks(backbone, images, settings['num_blocks'])
-
-
-def evaluate(
-    model: Any,
-    extract: Callable[[Tensor], Tensor],
-    cfg: Config,
-    loader: dict[str, Any],
-) -> dict[str, Any]:
-    """Extract the features of a data set, and probe them."""
-    start = time.time()
-    # All lists are read first: a mistake in the last should not cost an hour.
-    datasets = [DATASETS.build(cfg[split]) for split in SPLITS]
-    labels = [read_labels(dataset, cfg) for dataset in datasets]
-    feats = []
-    for split, dataset in zip(SPLITS, datasets, strict=True):
-        print(f'{cfg.name}, {split}: {len(dataset)} images', flush=True)
-        feats.append(extract_all(model, extract, dataset, loader))
-        print()
-    print(f'{cfg.name}: fitting, which may take minutes', flush=True)
-    found = logistic_probe(
-        feats[0],
-        labels[0],
-        feats[1],
-        labels[1],
-        feats[2],
-        labels[2],
-        metric=cfg.metric,
-    )
-    return dict(
-        value=found.value,
-        metric=cfg.metric,
-        c=found.best_c,
-        sweep={f'{c:.3g}': value for c, value in found.sweep.items()},
-        images=[len(dataset) for dataset in datasets],
-        seconds=time.time() - start,
-    )
-
-
-@torch.no_grad()
-def extract_all(
-    model: Any, extract: Callable[[Tensor], Tensor], dataset: Any, loader: dict
-) -> np.ndarray:
-    """Features (N, C) of a data set, in its order."""
-    bar = ProgressBar(len(dataset))
-    feats = []
-    for batch in DataLoader(dataset, collate_fn=default_collate, **loader):
-        images = model.data_preprocessor(batch, False)['inputs']
-        feats.append(extract(images).float().cpu().numpy())
-        bar.update(len(images))
-    return np.concatenate(feats)
-
-
-def read_labels(dataset: Any, cfg: Config) -> np.ndarray:
-    """Labels (N,), or (N, K) with -1 for difficult objects where there are several.
-
-    Raises:
-        ValueError: If a label is no class of the data set.
-    """
-    if cfg.metric != 'map11':
-        labels = np.asarray(dataset.get_gt_labels(), np.int64)
-        wrong = (labels < 0) | (labels >= cfg.num_classes)
-        if wrong.any():
-            raise ValueError(
-                f'{cfg.name}: image {wrong.argmax()} has the label '
-                f'{labels[wrong.argmax()]}, but there are {cfg.num_classes} classes; '
-                'fetch the labels again.'
-            )
-        return labels
-    labels = np.zeros((len(dataset), cfg.num_classes), np.int64)
-    for row, label in enumerate(labels):
-        record = dataset.get_data_info(row)
-        label[record.get('gt_label_difficult') or []] = IGNORED
-        label[record['gt_label']] = 1
-    return labels
-
-
-def read_results(path: str, settings: dict) -> dict[str, Any]:
-    """Results of earlier runs with the same settings.
-
-    Raises:
-        ValueError: If the file is of other settings, or is no file of results.
-    """
-    if not os.path.isfile(path):
-        return {}
-    with open(path, encoding='utf-8') as file:
-        try:
-            content = json.load(file)
-            found, results = content['settings'], content['results']
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f'{path} is no file of results of this tool; name another with --out.'
-            ) from error
-    if found != settings:
-        raise ValueError(
-            f'{path} has results of {found}, not of {settings}; name another file '
-            'with --out.'
-        )
-    return results
-
-
-def write_results(path: str, settings: dict, results: dict[str, Any]) -> None:
-    """Write all results; an interruption leaves the old file whole."""
-    with atomic_file(path) as part, open(part, 'w', encoding='utf-8') as file:
-        json.dump(dict(settings=settings, results=results), file, indent=2)
-
-
-def table(results: dict[str, Any]) -> str:
-    """A Markdown table in the paper's order, and the mean over the paper's sets."""
-    lines = ['| data set | metric | % |', '|---|---|---|']
-    for name in in_order(results):
-        title = load_config(config_path(name)).name
-        found = results[name]
-        lines.append(f'| {title} | {found["metric"]} | {found["value"]:.2f} |')
-    done = [name for name in NAMES if name in results]
-    if done:
-        mean = np.mean([results[name]['value'] for name in done])
-        lines.append(f'| mean of {len(done)} of {len(NAMES)} | | {mean:.2f} |')
-    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmpretrain.models.backbones import (
     SwinTransformer,
     SwinTransformerV2,
+    TIMMBackbone,
     VisionTransformer,
 )
 from mmpretrain.models.utils import MultiheadAttention, ShiftWindowMSA
@@ -102,8 +103,9 @@ def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
     query, key, bias and scale that the block itself handed to it.
 
     Args:
-        backbone: An ``EsViTSwin``, ``ViL``, ``CvT`` or ``VisionTransformer``, or
-            mmpretrain's Swin, V1 or V2. Its mode is left to the caller.
+        backbone: An ``EsViTSwin``, ``ViL``, ``CvT`` or ``VisionTransformer``,
+            mmpretrain's Swin, V1 or V2, or a ViT or Swin V1 of timm. Its mode is left
+            to the caller.
         images: Normalised images, shape (B, 3, H, W), of any size.
 
     Returns:
@@ -121,7 +123,7 @@ def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
         names = ', '.join(kind.__name__ for kind in _BACKBONES)
         raise ValueError(
             f'The attention of a {type(backbone).__name__} cannot be shown, if it has '
-            f'any; it is known of EsViTSwin, {names}.'
+            f'any; it is known of EsViTSwin, {names}, and of the ViT and Swin of timm.'
         )
     seen: dict[str, Any] = {}
     with ExitStack() as stack, _FusedCalls() as fused:
@@ -137,18 +139,37 @@ def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
         elif isinstance(backbone, VisionTransformer):
             embed = backbone.patch_embed
             watch(embed.register_forward_hook(lambda _m, _i, o: seen.update(grid=o[1])))
+        elif isinstance(backbone, TIMMBackbone):
+            # Of Swin it is not by default.
+            stack.callback(setattr, attn.attn, 'fused_attn', attn.attn.fused_attn)
+            attn.attn.fused_attn = True
         backbone(images)
         if isinstance(attn, ShiftWindowMSA):
             softmax = attn.w_msa.softmax
             watch(softmax.register_forward_hook(lambda _m, _i, w: seen.update(w=w)))
             # Not our faster one, which has no weights of padding.
             ShiftWindowMSA.forward(attn, *seen['args'])
+    seen['size'] = images.shape[-2:]
     weights = upcast(seen['w']) if 'w' in seen else fused.weights()
     return _in_place(attn, backbone, weights, seen)
 
 
 def _find_attention(backbone: nn.Module) -> Any:
-    """The attention of the last block, None of unknown backbones."""
+    """The attention of the last block, or of timm that block; None if unknown."""
+    if isinstance(backbone, TIMMBackbone):
+        # Imported here, as it takes time.
+        from timm.models import swin_transformer, vision_transformer
+
+        model: Any = backbone.timm_model
+        if isinstance(model, swin_transformer.SwinTransformer):
+            stages: Any = model.layers
+            return stages[-1].blocks[-1]
+        if isinstance(model, vision_transformer.VisionTransformer):
+            block: Any = model.blocks[-1]
+            # There are others, of two parts.
+            kind = type(getattr(block, 'attn', None)).__name__
+            return block if kind == 'Attention' else None
+        return None
     if not isinstance(backbone, _BACKBONES):
         return None
     found = [m for m in backbone.modules() if isinstance(m, _ATTENTIONS)]
@@ -197,38 +218,65 @@ def _in_place(
         grid, side, shift = tuple(args[1]), attn.window_size, attn.shift_size
         if min(grid) == side and not attn.pad_small_map:
             shift = 0  # as mmpretrain does
-        return _join_windows(weights, len(args[0]), grid, side, shift)
+        sides, shifts = (side, side), (shift, shift)
+        return _join_windows(weights, len(args[0]), grid, sides, shifts)
     if isinstance(attn, ConvWindowAttention):
         grid = tuple(args[0].shape[1:3])
         side = min(attn.window_size, *grid)
-        return _join_windows(weights, len(args[0]), grid, side, 0)
+        return _join_windows(weights, len(args[0]), grid, (side, side), (0, 0))
+    if isinstance(backbone, TIMMBackbone):
+        return _of_timm(attn, backbone.timm_model, weights, seen)
     if isinstance(attn, MultiheadAttention):
         return BlockAttention(weights, backbone.num_extra_tokens, tuple(seen['grid']))
     return BlockAttention(weights, attn.num_global_tokens, tuple(args[1:3]))
 
 
+def _of_timm(
+    block: Any, model: Any, weights: Tensor, seen: dict[str, Any]
+) -> BlockAttention:
+    """Attention of the last block of timm's ViT or Swin."""
+    tokens = seen['args'][0]
+    if tokens.dim() == 4:
+        grid = tuple(tokens.shape[1:3])
+        sides, shifts = block.window_size, block.shift_size
+        return _join_windows(weights, len(tokens), grid, sides, shifts, pad_last=True)
+    num_extra = model.num_prefix_tokens
+    height = seen['size'][0] // model.patch_embed.patch_size[0]
+    width = (weights.shape[-1] - num_extra) // height
+    return BlockAttention(weights, num_extra, (height, width))
+
+
 def _join_windows(
-    weights: Tensor, batch: int, grid: tuple[int, int], side: int, shift: int
+    weights: Tensor,
+    batch: int,
+    grid: tuple[int, int],
+    sides: tuple[int, int],
+    shifts: tuple[int, int],
+    pad_last: bool = False,
 ) -> BlockAttention:
     """Put windows in their places.
 
     Args:
-        weights: Shape (B windows, heads, side^2, side^2), the windows of an image row
-            by row.
+        weights: Shape (B windows, heads, N, N) for windows of N positions, those of an
+            image row by row.
         batch: Number of images, B.
         grid: Height and width of the map, without its padding.
-        side: Side of a window in positions.
-        shift: By so much the padded map was moved up and left before it was cut.
+        sides: Height and width of a window in positions.
+        shifts: By so much the map was moved up and left before it was cut.
+        pad_last: Whether it was padded after that, as timm does. Defaults to False.
     """
-    height, width = grid
+    (height, width), (high, wide) = grid, sides
     total = height * width
-    rows, cols = -(-height // side), -(-width // side)
+    rows, cols = -(-height // high), -(-width // wide)
+    padding = (0, cols * wide - width, 0, rows * high - height)
+    back = [-shift for shift in shifts]
     # Every position keeps its number; padding has the one after the last.
     index = torch.arange(total, device=weights.device).view(grid)
-    index = F.pad(
-        index, (0, cols * side - width, 0, rows * side - height), value=total
-    ).roll((-shift, -shift), (0, 1))
-    index = index.view(rows, side, cols, side).transpose(1, 2).flatten(2).flatten(0, 1)
+    if pad_last:
+        index = F.pad(index.roll(back, (0, 1)), padding, value=total)
+    else:
+        index = F.pad(index, padding, value=total).roll(back, (0, 1))
+    index = index.view(rows, high, cols, wide).transpose(1, 2).flatten(2).flatten(0, 1)
     placed = weights.new_zeros(batch, weights.shape[1], total + 1, total + 1)
     placed[:, :, index[:, :, None], index[:, None]] = weights.unflatten(
         0, (batch, -1)

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from .attention import BlockAttention, Query
+from .attention_statistics import mass_mask
 from .figures import new_figure
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _GAP = 6
 _TITLE = 22
 _FRAME = (0.0, 1.0, 1.0)
+# Neither bright nor dark, as what it does not cover may be either.
+_COVER = (0.35, 0.15, 0.5)
 
 
 def draw_attention(
@@ -25,30 +28,39 @@ def draw_attention(
     attention: BlockAttention,
     queries: Sequence[Query],
     max_columns: int = 8,
+    heads: Sequence[int] | None = None,
+    entropy: Sequence[float] | None = None,
+    mass: float | None = None,
 ) -> 'Figure':
     """Draw where every head looks from each query, the heads side by side.
 
     Each query has a line: the image with the query marked, the mean over the heads,
     then the heads, on further lines where there are many. Bright is where a head
-    looks; each map ends at its own highest weight.
+    looks; each map ends at its own highest weight. With ``mass`` each cell shows
+    instead the smallest part of the image that holds so much of the attention.
 
     Args:
         image: RGB uint8 array of shape (H, W, 3).
         attention: Attention in this image alone, weights (1, heads, ...).
         queries: Positions (row, column) of the map, or 'cls'.
         max_columns: Heads on a line. Defaults to 8.
+        heads: Which heads, in which order, from 0. Defaults to None, all of them.
+        entropy: Entropy of every head in nats, to be written above it.
+            Defaults to None.
+        mass: Share of the attention in (0, 1] that is uncovered. Defaults to None,
+            maps of the weights.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If there is no such query.
+        ValueError: If there is no such query, or ``mass`` is outside (0, 1].
         ImportError: If matplotlib is missing.
     """
     maps = [attention.of_query(query)[0].cpu() for query in queries]
-    num_heads = len(maps[0])
-    lines = -(-num_heads // max_columns)  # of a query
-    columns = 2 + min(num_heads, max_columns)
+    order = range(len(maps[0])) if heads is None else heads
+    lines = -(-len(order) // max_columns)  # of a query
+    columns = 2 + min(len(order), max_columns)
     height, width = image.shape[:2]
     # Smaller cells where there are many of them.
     scale = (224 if columns <= 6 else 144) / max(height, width)
@@ -73,14 +85,28 @@ def draw_attention(
         line = number * lines
         where = 'class token' if query == 'cls' else f'query {query[0]},{query[1]}'
         show(line, 0, _framed(small, query, attention.grid), where)
-        mean = _overlay(small, weights.mean(0))
+        mean = _cell(small, weights.mean(0), mass)
         show(line, 1, _framed(mean, query, attention.grid), 'mean')
-        for head, one in enumerate(weights):
-            further, column = divmod(head, max_columns)
-            picture = _framed(_overlay(small, one), query, attention.grid)
-            show(line + further, column + 2, picture, f'head {head + 1}')
+        for place, head in enumerate(order):
+            further, column = divmod(place, max_columns)
+            cell = _cell(small, weights[head], mass)
+            title = f'head {head + 1}'
+            if entropy is not None:
+                title += f': {entropy[head]:.2f} nats'
+            picture = _framed(cell, query, attention.grid)
+            show(line + further, column + 2, picture, title)
     axis.imshow(canvas, interpolation='none')
     return figure
+
+
+def _cell(image: np.ndarray, weights: Tensor, mass: float | None) -> np.ndarray:
+    """The image in the colours of weights (H, W), or covered outside their mass."""
+    if mass is None:
+        return _overlay(image, weights)
+    mask = mass_mask(weights, mass)[None, None].float()
+    seen = F.interpolate(mask, image.shape[:2], mode='nearest-exact')[0, 0]
+    covered = 0.3 * image.mean(-1, keepdims=True) + 0.7 * np.array(_COVER)
+    return np.where(seen.numpy()[..., None] > 0, image, covered)
 
 
 def _overlay(image: np.ndarray, weights: Tensor) -> np.ndarray:

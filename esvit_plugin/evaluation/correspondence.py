@@ -1,54 +1,63 @@
 """Which regions of two views of an image correspond, and a picture of it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
-from ..datasets.transforms.view_group import Augment, ViewGroup
 from .figures import new_figure
 from .images import model_inputs
+from .view_pairs import MIRRORED, Placement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Of right and wrong matches, and of those between two images.
+_COLOURS = {True: 'lime', False: 'red', None: 'deepskyblue'}
 
-def mirrored_copy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The second view of a pair: flipped, colour-jittered and grey (Section 4).
+
+class Matches(NamedTuple):
+    """The most confident region matches between two views.
 
     Args:
-        image: RGB uint8 array of shape (S, S, 3).
-        rng: Draws the jitter, of the strengths of training.
-
-    Returns:
-        RGB uint8 array of the same shape.
+        pairs: Index pairs (M, 2) into the first and second view's regions, the most
+            similar first.
+        similarity: Mean cosine similarity of the matched regions, in [-1, 1].
+        right: Whether the second region's centre lies in the first region, bool of
+            shape (M,); None where there is no true place.
+        error: Mean distance of the first region's centre from that true place; None
+            likewise.
     """
-    augment = Augment(flip_prob=1, color_jitter_prob=1, gray_prob=1, blur_prob=0)
-    # The crop is the whole image.
-    group = ViewGroup(len(image), scale=(1, 1), ratio=(1, 1), augment=augment)
-    draw = group.draw(rng, *image.shape[:2])
-    view = group.apply(Image.fromarray(image), draw, InterpolationMode.BICUBIC)
-    return np.asarray(view)
+
+    pairs: Tensor
+    similarity: float
+    right: Tensor | None
+    error: float | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right matches in percent; None where there is no true place."""
+        return None if self.right is None else float(self.right.float().mean() * 100)
 
 
 @torch.no_grad()
-def region_map(model: Any, image: np.ndarray, source: str = 'teacher') -> Tensor:
+def region_map(model: Any, image: np.ndarray, source: str | None = None) -> Tensor:
     """Features of the regions of one square image, in their places.
 
     Args:
-        model: An ``EsViT``. Its mode is left to the caller.
+        model: An ``EsViT`` or a ``FrozenBackbone``. Its mode is left to the caller.
         image: RGB uint8 array of shape (S, S, 3).
-        source: 'teacher' or 'student'. Defaults to 'teacher'.
+        source: 'teacher' or 'student' of an ``EsViT``. Defaults to None, the teacher,
+            or the one network of a ``FrozenBackbone``.
 
     Returns:
         Tensor of shape (H, H, C), on the CPU.
     """
-    regions = model.extract_regions(model_inputs(model, image), source)[0]
+    network = () if source is None else (source,)
+    regions = model.extract_regions(model_inputs(model, image), *network)[0]
     side = int(len(regions) ** 0.5)
     return regions.unflatten(0, (side, side)).cpu()
 
@@ -65,10 +74,80 @@ def best_matches(source: Tensor, target: Tensor, num_matches: int = 10) -> Tenso
         Index pairs (num_matches, 2) into source and target regions, the most
         similar (cosine) pair first.
     """
+    return _best_matches(source, target, num_matches)[0]
+
+
+def _best_matches(
+    source: Tensor, target: Tensor, num_matches: int
+) -> tuple[Tensor, Tensor]:
+    """Index pairs (M, 2) as of ``best_matches``, and their cosine similarity (M,)."""
     similarity = F.normalize(source, dim=1) @ F.normalize(target, dim=1).T
     score, index = similarity.max(dim=1)
     order = score.argsort(descending=True)[:num_matches]
-    return torch.stack([order, index[order]], dim=1)
+    return torch.stack([order, index[order]], dim=1), score[order]
+
+
+def match_regions(
+    source: Tensor,
+    target: Tensor,
+    num_matches: int = 10,
+    step: tuple[float, float] = (1.0, 1.0),
+    place: Placement | None = MIRRORED,
+) -> Matches:
+    """Match the regions of two views, and measure it where the truth is known.
+
+    A match is right if the centre of the second view's region, moved into the first
+    view, lies in the matched region there. For a mirrored copy that is the mirrored
+    position (Section 4).
+
+    Args:
+        source: Features of the first view's regions on its grid, shape (H, W, C).
+        target: Features of the second view's regions, shape (H', W', C).
+        num_matches: How many matches to look at. Defaults to 10.
+        step: Height and width of a step of the first grid, in pixels for an error in
+            pixels. Defaults to (1, 1), for an error in grid steps.
+        place: Where the second view lies in the first; None where it is of another
+            image. Defaults to the mirrored copy.
+
+    Returns:
+        The matches.
+    """
+    flat = source.flatten(0, 1), target.flatten(0, 1)
+    pairs, similarity = _best_matches(*flat, num_matches)
+    if place is None:
+        return Matches(pairs, float(similarity.mean()), None, None)
+    grids = source.shape[:2], target.shape[:2]
+    # In steps of the first grid.
+    apart = _offsets(pairs, *grids, place) * torch.tensor(step)
+    return Matches(
+        pairs,
+        float(similarity.mean()),
+        _is_right(pairs, *grids, place),
+        float(apart.norm(dim=-1).mean()),
+    )
+
+
+def _offsets(
+    pairs: Tensor, grid: Sequence[int], other: Sequence[int], place: Placement
+) -> Tensor:
+    """Ways (M, 2) from the first regions' centres to the true places, in grid steps."""
+    true = place.in_first(_centres(pairs[:, 1], other))
+    return (true - _centres(pairs[:, 0], grid)) * torch.tensor(grid)
+
+
+def _is_right(
+    pairs: Tensor, grid: Sequence[int], other: Sequence[int], place: Placement
+) -> Tensor:
+    """Whether the true place lies in the first region, bool (M,)."""
+    # An edge belongs to the region that begins there.
+    offsets = _offsets(pairs, grid, other, place)
+    return ((offsets >= -0.5) & (offsets < 0.5)).all(-1)
+
+
+def _centres(index: Tensor, grid: Sequence[int]) -> Tensor:
+    """Centres (M, 2) of regions of a grid, as shares of its height and width."""
+    cells = torch.stack([index // grid[1], index % grid[1]], -1)
+    return (cells + 0.5).double() / torch.tensor(grid)
 
 
 def match_accuracy(
@@ -92,29 +171,27 @@ def match_accuracy(
     Returns:
         Accuracy in percent, and mean error in the unit of ``step``.
     """
-    width = source.shape[1]
-    pairs = best_matches(source.flatten(0, 1), target.flatten(0, 1), num_matches)
-    rows, cols = pairs // width, pairs % width
-    cols[:, 1] = width - 1 - cols[:, 1]  # undo the mirroring
-    offset = torch.stack([rows, cols]).diff(dim=-1)[..., 0].float()
-    error = torch.hypot(offset[0] * step[0], offset[1] * step[1])
-    return float((error == 0).float().mean() * 100), float(error.mean())
+    found: Any = match_regions(source, target, num_matches, step)
+    return found.accuracy, found.error
 
 
 def draw_correspondence(
     images: tuple[np.ndarray, np.ndarray],
     grid: Sequence[int],
     matches: Sequence[tuple[str, Tensor]],
+    place: Placement | None = MIRRORED,
 ) -> 'Figure':
     """Draw matches between two views, one row for each model.
 
-    A line joins the centres of two matched regions; green where the second view,
-    a mirrored copy, shows the same place, red elsewhere.
+    A line joins the centres of two matched regions; green where the second view
+    shows the same place, red elsewhere, and blue where there is no true place.
 
     Args:
         images: The two views, RGB uint8 arrays of one shape (H, W, 3).
         grid: Height and width of the grid of regions.
         matches: Title and index pairs (M, 2) of each row.
+        place: Where the second view lies in the first; None where it is of another
+            image. Defaults to the mirrored copy.
 
     Returns:
         The figure.
@@ -129,16 +206,16 @@ def draw_correspondence(
     axes = figure.subplots(len(matches), 1, squeeze=False)
     for axis, (title, pairs) in zip(axes[:, 0], matches, strict=True):
         axis.imshow(canvas)
-        for left, right in pairs.tolist():
-            (row, col), (row2, col2) = divmod(left, grid[1]), divmod(right, grid[1])
-            same = (row, grid[1] - 1 - col) == (row2, col2)
-            xs = [(c + 0.5) / grid[1] * width for c in (col, col2)]
-            ys = [(r + 0.5) / grid[0] * height for r in (row, row2)]
-            xs[1] += width + gap.shape[1]
+        ends = [_centres(index, grid) for index in pairs.T]
+        right = _shown(pairs, grid, place)
+        for first, second, same in zip(*ends, right, strict=True):
+            (y, x), (y2, x2) = first.tolist(), second.tolist()
+            xs = [x * width, x2 * width + width + gap.shape[1]]
+            ys = [y * height, y2 * height]
             axis.plot(
                 xs,
                 ys,
-                color='lime' if same else 'red',
+                color=_COLOURS[same],
                 marker='o',
                 markersize=5,
                 linewidth=1.5,
@@ -150,11 +227,21 @@ def draw_correspondence(
     return figure
 
 
+def _shown(
+    pairs: Tensor, grid: Sequence[int], place: Placement | None
+) -> Sequence[bool | None]:
+    """Whether each match is right, None where that cannot be said."""
+    if place is None:
+        return [None] * len(pairs)
+    return _is_right(pairs, grid, grid, place).tolist()
+
+
 def plot_correspondence(
     path: str,
     images: tuple[np.ndarray, np.ndarray],
     grid: Sequence[int],
     matches: Sequence[tuple[str, Tensor]],
+    place: Placement | None = MIRRORED,
 ) -> None:
     """Write the picture of ``draw_correspondence`` to a file.
 
@@ -163,8 +250,9 @@ def plot_correspondence(
         images: As for ``draw_correspondence``, like the others.
         grid: Height and width of the grid of regions.
         matches: Title and index pairs (M, 2) of each row.
+        place: Where the second view lies in the first.
 
     Raises:
         ImportError: If matplotlib is missing.
     """
-    draw_correspondence(images, grid, matches).savefig(path)
+    draw_correspondence(images, grid, matches, place).savefig(path)

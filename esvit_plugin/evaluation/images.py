@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from ..datasets import PHOTO_NAMES, ImageFiles, load_photo
-from ..models import EsViT
 
 
 def open_images(
@@ -61,7 +60,7 @@ def model_inputs(model: Any, image: np.ndarray) -> Tensor:
     """Normalise one image as the model was trained.
 
     Args:
-        model: An ``EsViT``.
+        model: A model with a ``data_preprocessor``.
         image: RGB uint8 array of shape (H, W, 3).
 
     Returns:
@@ -69,16 +68,3 @@ def model_inputs(model: Any, image: np.ndarray) -> Tensor:
     """
     bgr = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
     return model.data_preprocessor(dict(inputs=bgr.unsqueeze(0)))['inputs']
-
-
-def check_esvit(model: Any) -> None:
-    """Refuse a model that has no student and teacher.
-
-    Raises:
-        ValueError: If it is no ``EsViT``.
-    """
-    if not isinstance(model, EsViT):
-        raise ValueError(
-            f'The config is of a {type(model).__name__}, which has no student and '
-            'teacher; give the config of a pre-training, an EsViT.'
-        )

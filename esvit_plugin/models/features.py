@@ -42,6 +42,26 @@ def split_features(backbone: nn.Module, outputs: Any) -> tuple[Tensor, Tensor]:
     return (last[:, 0] if num_extra else regions.mean(1)), regions
 
 
+def take_view(backbone: nn.Module, outputs: Any) -> Tensor:
+    """Take the view from what a backbone returns, which may be pooled already.
+
+    Args:
+        backbone: The backbone, a plain one of mmpretrain.
+        outputs: What it returned; the last output counts. Features (B, C) are the
+            view, all else is as for ``split_features``.
+
+    Returns:
+        Views (B, C).
+
+    Raises:
+        ValueError: As ``split_features``.
+    """
+    last = outputs[-1] if isinstance(outputs, (tuple, list)) else outputs
+    if isinstance(last, Tensor) and last.dim() == 2:
+        return last
+    return split_features(backbone, last)[0]
+
+
 def _channels_last(backbone: nn.Module) -> bool:
     """Whether maps are (B, H, W, C), as those of some of timm's models."""
     timm_model = getattr(backbone, 'timm_model', None)

@@ -5,10 +5,10 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
-from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from .features import split_features
+from .features import take_view
 
 
 class BlockLayout(NamedTuple):
@@ -96,7 +96,7 @@ class LastBlocks:
     def features(self) -> Tensor:
         """Features (B, sum of the blocks' widths), earliest block first."""
         if not self.layout:
-            return split_features(self.backbone, self.outputs[0])[0]
+            return take_view(self.backbone, self.outputs[0])
         _, norm, num_normed, pool = self.layout
         num_plain = max(0, len(self.outputs) - num_normed)
         tokens = self.outputs[:num_plain] + [norm(o) for o in self.outputs[num_plain:]]
@@ -126,6 +126,11 @@ def pool_last_blocks(
     return last.features()
 
 
+def has_blocks(backbone: nn.Module) -> bool:
+    """Whether ``LastBlocks`` knows the blocks of this kind of backbone."""
+    return _layout(backbone) is not None
+
+
 def mean_pool(_block: nn.Module, tokens: Tensor) -> Tensor:
     """Mean (B, C) of tokens (B, ..., C)."""
     return tokens.flatten(1, -2).mean(1)
@@ -134,6 +139,10 @@ def mean_pool(_block: nn.Module, tokens: Tensor) -> Tensor:
 def _layout(backbone: Any) -> BlockLayout | None:
     if hasattr(backbone, 'block_layout'):
         return backbone.block_layout()
+    if isinstance(backbone, SwinTransformer):
+        blocks = [block for stage in backbone.stages for block in stage.blocks]
+        norm = getattr(backbone, f'norm{backbone.num_layers - 1}')
+        return BlockLayout(blocks, norm, backbone.depths[-1], mean_pool)
     if isinstance(backbone, VisionTransformer) and backbone.num_extra_tokens:
         layers = backbone.layers
         # The last layer's output is normalised outside it, like the others' here.

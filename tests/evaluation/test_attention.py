@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from backbones import BACKBONES
+from mmpretrain.models.backbones import TIMMBackbone
 from mmpretrain.registry import MODELS
+from timm.models.swin_transformer import SwinTransformer
 
 from esvit_plugin.evaluation import (
     draw_attention,
     has_attention,
     last_attention,
+    mass_mask,
 )
 from esvit_plugin.evaluation.figures import figure_image
 
@@ -203,6 +207,72 @@ def test_backbones_without_attention_are_refused(name):
         last_attention(backbone, torch.randn(1, 3, 64, 64))
 
 
+def in_timm(backbone, model_name='resnet10t'):
+    """A model of timm as mmpretrain wraps it."""
+    wrapped = TIMMBackbone(model_name)
+    wrapped.timm_model = backbone
+    wrapped.eval()
+    return wrapped
+
+
+@pytest.mark.parametrize(('size', 'depth'), [(64, 1), (128, 2), (80, 2)])
+def test_weights_of_a_swin_of_timm(size, depth):
+    # The last maps are of 4x4, of 8x8 with shifted windows, and of 5x5, padded.
+    swin = SwinTransformer(
+        size, embed_dim=16, depths=(1, 1, depth), num_heads=(1, 2, 4), window_size=4
+    )
+    backbone = in_timm(swin)
+    images = torch.randn(2, 3, size, size)
+    seen = {}
+    attn = swin.layers[-1].blocks[-1].attn
+    handle = attn.register_forward_hook(
+        lambda _m, args, out: seen.update(x=args, o=out)
+    )
+    found = last_attention(backbone, images)
+    handle.remove()
+    assert has_attention(backbone)
+    side = size // 16
+    assert found.grid == (side, side) and found.num_extra == 0
+    sums = found.weights.sum(-1)
+    if side % 4 == 0:
+        torch.testing.assert_close(sums, torch.ones_like(sums))
+    # The features that the weights mix are those of the positions themselves.
+    block = swin.layers[-1].blocks[-1]
+    block.register_forward_hook(lambda _m, args, out: seen.update(block=args[0]))
+    with torch.no_grad():
+        backbone(images)
+        tokens = block.norm1(seen['block']).flatten(1, 2)
+        bias = attn.qkv.bias.chunk(3)[2]
+        value = F.linear(tokens, attn.qkv.weight.chunk(3)[2], bias)
+        padding = (1 - sums).transpose(1, 2)[..., None] * bias.view(1, 1, 4, -1)
+        mixed = found.weights @ value.unflatten(-1, (4, -1)).transpose(1, 2)
+        mine = attn.proj((mixed.transpose(1, 2) + padding).flatten(2))
+        theirs = block._attn(block.norm1(seen['block'])).flatten(1, 2)
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_a_vit_of_timm():
+    vit = timm.models.VisionTransformer(
+        64, embed_dim=32, depth=2, num_heads=2, reg_tokens=3, dynamic_img_size=True
+    )
+    backbone = in_timm(vit)
+    found, attn, args, out = run(backbone, torch.randn(2, 3, 64, 96))
+    assert found.grid == (4, 6) and found.num_extra == 4
+    mine = project(found.weights, values(attn.qkv, args[0]), attn.proj)
+    torch.testing.assert_close(mine, out, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_of_timm_is_fused_for_the_call_alone():
+    vit = timm.models.VisionTransformer(64, embed_dim=32, depth=1, num_heads=2)
+    vit.blocks[0].attn.fused_attn = False
+    images = torch.randn(1, 3, 64, 64)
+    found = last_attention(in_timm(vit), images)
+    assert not vit.blocks[0].attn.fused_attn
+    vit.blocks[0].attn.fused_attn = True
+    torch.testing.assert_close(found, last_attention(in_timm(vit), images))
+    assert vit.blocks[0].attn.fused_attn
+
+
 def test_queries_are_rows_of_the_weights():
     found = last_attention(build(DEIT), torch.randn(1, 3, 64, 48))
     assert found.grid == (4, 3)
@@ -219,6 +289,32 @@ def test_queries_are_rows_of_the_weights():
     assert swin.default_queries() == [(0, 0)]
     with pytest.raises(ValueError, match="no query 'cls': .* 0 class tokens"):
         swin.of_query('cls')
+
+
+def test_the_picture_has_the_heads_in_order_or_their_masks():
+    found = last_attention(build(DEIT), torch.randn(1, 3, 64, 64))
+    image = np.full((64, 64, 3), 255, np.uint8)
+    figures = [
+        draw_attention(
+            image, found, ['cls'], heads=[1, 0], entropy=[2.5, 1.25], mass=mass
+        )
+        for mass in (None, 0.6)
+    ]
+    for figure in figures:
+        titles = [text.get_text() for text in figure.axes[0].texts]
+        heads = ['head 2: 1.25 nats', 'head 1: 2.50 nats']
+        assert titles == ['class token', 'mean', *heads]
+    axis = figures[1].axes[0]
+    canvas = axis.get_images()[0].get_array()
+    masks = mass_mask(found.of_query('cls')[0])
+    for text, head in zip(axis.texts[2:], (1, 0), strict=True):
+        x, y = (int(z) for z in text.get_position())
+        picture = canvas[y + 5 : y + 5 + 224, x - 112 : x + 112, 0]
+        cells = picture.reshape(4, 56, 4, 56)
+        # White inside the mask, covered outside.
+        assert np.ptp(cells, axis=(1, 3)).max() < 1e-6
+        assert ((cells[:, 0, :, 0] > 0.9) == masks[head].numpy()).all()
+        assert cells.min() == pytest.approx(0.3 + 0.7 * 0.35)
 
 
 def test_the_picture_is_bright_where_a_head_looks():

@@ -8,8 +8,11 @@ from PIL import Image
 from esvit_plugin import get_model
 from esvit_plugin.datasets import load_photo
 from esvit_plugin.evaluation import (
+    Placement,
     best_matches,
+    cropped_copy,
     match_accuracy,
+    match_regions,
     mirrored_copy,
     plot_correspondence,
     region_map,
@@ -19,7 +22,7 @@ from esvit_plugin.evaluation.images import open_images
 
 def test_a_mirrored_map_corresponds_everywhere():
     source = torch.randn(4, 5, 8)
-    assert match_accuracy(source, source.flip(1), 20) == (100.0, 0.0)
+    assert match_accuracy(source, source.flip(1), 20) == (100, pytest.approx(0))
 
 
 def test_errors_count_in_grid_steps():
@@ -38,6 +41,91 @@ def test_errors_count_in_pixels():
     # Two of three rows are 20 px off, the last 40 px; of four columns one is 24 px.
     pairs = [(y, x) for y in (20, 20, 40) for x in (8, 8, 8, 24)]
     assert error == pytest.approx(np.mean([np.hypot(*pair) for pair in pairs]))
+
+
+def plain_hit(source_cell, target_cell, grid, other, box, mirrored=False):
+    """Whether the target region's centre lies in the source region, and how far off.
+
+    ``box`` is (top, left, height, width) of the target in the source.
+    """
+    y, x = ((cell + 0.5) / n for cell, n in zip(target_cell, other, strict=True))
+    x = 1 - x if mirrored else x
+    y, x = box[0] + y * box[2], box[1] + x * box[3]
+    rows, cols = grid
+    inside = (
+        source_cell[0] / rows <= y < (source_cell[0] + 1) / rows
+        and source_cell[1] / cols <= x < (source_cell[1] + 1) / cols
+    )
+    centre = (source_cell[0] + 0.5) / rows, (source_cell[1] + 0.5) / cols
+    return inside, np.hypot((y - centre[0]) * rows * 3, (x - centre[1]) * cols * 5)
+
+
+@pytest.mark.parametrize('mirrored', [False, True])
+@pytest.mark.parametrize(
+    ('grid', 'other', 'box'),
+    [((4, 4), (4, 4), (0.11, 0.27, 0.7, 0.6)), ((3, 5), (4, 2), (0, 0.4, 1, 0.5))],
+)
+def test_matches_are_judged_by_where_the_second_view_lies(grid, other, box, mirrored):
+    source, target = torch.randn(*grid, 8), torch.randn(*other, 8)
+    place = Placement(*box, mirrored)
+    found = match_regions(source, target, 9, step=(3, 5), place=place)
+    assert len(found.pairs) == 9
+    hits, errors, cosines = [], [], []
+    for left, right in found.pairs.tolist():
+        cells = divmod(left, grid[1]), divmod(right, other[1])
+        inside, error = plain_hit(*cells, grid, other, box, mirrored)
+        hits.append(inside)
+        errors.append(error)
+        a, b = source[cells[0]], target[cells[1]]
+        cosines.append(float(a @ b / a.norm() / b.norm()))
+    assert found.right.tolist() == hits
+    assert found.accuracy == pytest.approx(100 * np.mean(hits))
+    assert found.error == pytest.approx(np.mean(errors), rel=1e-4)
+    assert found.similarity == pytest.approx(np.mean(cosines), rel=1e-4)
+
+
+def test_the_regions_of_a_crop_lie_in_those_of_the_image():
+    # One distinct feature per position; the crop is rows 0-1 and columns 1-2 of 4x4,
+    # so that each region of the image is four of the crop.
+    source = torch.eye(16).view(4, 4, 16)
+    crop = source[:2, 1:3].repeat_interleave(2, 0).repeat_interleave(2, 1)
+    place = Placement(0, 0.25, 0.5, 0.5)
+    found = match_regions(source, crop, 4, place=place)
+    assert found.accuracy == 100
+    assert found.similarity == pytest.approx(1)
+    # Centres of quarters of a region, at a quarter of a step in both directions.
+    assert found.error == pytest.approx(0.25 * 2**0.5)
+    wrong = match_regions(source, crop, 4, place=Placement(0.25, 0.25, 0.5, 0.5))
+    assert wrong.accuracy == 0
+
+
+def test_two_images_have_only_similarity():
+    source = torch.randn(3, 3, 8)
+    found = match_regions(source, -source, 2, place=None)
+    assert found.right is found.accuracy is found.error is None
+    assert -1 <= found.similarity < 1
+
+
+def test_a_crop_shows_what_its_placement_says():
+    image = load_photo('astronaut')[:256, :256]
+    for seed in range(20):
+        view, place = cropped_copy(image, np.random.default_rng(seed))
+        assert 0.39 < place.height * place.width < 0.61
+        top, left = round(place.top * 256), round(place.left * 256)
+        height, width = round(place.height * 256), round(place.width * 256)
+        part = image[top : top + height, left : left + width]
+        plain = np.asarray(Image.fromarray(part).resize((256, 256), Image.BICUBIC))
+        assert view.shape == image.shape
+        assert np.abs(plain.astype(int) - view).mean() < 3
+    assert place.mirrored is False
+
+
+def test_colours_are_jittered_in_four_of_five_copies():
+    image = load_photo('astronaut')[:64, :64]
+    plain = mirrored_copy(image, np.random.default_rng(0), jitter_prob=0)
+    copies = [mirrored_copy(image, np.random.default_rng(seed)) for seed in range(200)]
+    same = sum((copy == plain).all() for copy in copies)
+    assert 20 <= same <= 60
 
 
 def test_the_copy_is_mirrored_and_grey():
@@ -80,6 +168,17 @@ def test_images_are_files_and_bundled_photographs(tmp_path, monkeypatch):
     assert (dict(open_images(['coffee'], 28))['coffee'] == [200, 0, 0]).all()
     with pytest.raises(FileNotFoundError, match='no image or folder tea'):
         open_images(['tea'])
+
+
+def test_the_picture_of_two_images_has_no_right_and_wrong(tmp_path):
+    path = tmp_path / 'match.png'
+    images = (np.zeros((40, 40, 3), np.uint8),) * 2
+    pairs = torch.tensor([[0, 3]])
+    plot_correspondence(str(path), images, (4, 4), [('a', pairs)], place=None)
+    picture = matplotlib.image.imread(path)[..., :3]
+    blue = np.array([0, 0.75, 1])
+    assert (np.abs(picture - blue).max(-1) < 0.05).any()
+    assert not (np.abs(picture - [1, 0, 0]).max(-1) < 0.05).any()
 
 
 def test_the_most_similar_pairs_come_first():

@@ -6,14 +6,25 @@ from unittest import mock
 import matplotlib.image
 import numpy as np
 import pytest
+import timm
+import torch
 from backbones import BACKBONES
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
 from test_converters import run, saved_model
 
 from esvit_plugin.datasets import load_photo
-from esvit_plugin.evaluation import match_accuracy, mirrored_copy, region_map
-from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.evaluation import (
+    cropped_copy,
+    draw_attention,
+    last_attention,
+    match_accuracy,
+    match_regions,
+    mirrored_copy,
+    region_map,
+)
+from esvit_plugin.evaluation.images import model_inputs, open_images
 
 FOLDER = 'analysis_tools'
 
@@ -71,7 +82,8 @@ def test_correspondence(tmp_path, images, network):
     assert len(found['images']) == 2
     mean = np.mean([row['pixel_error'] for row in found['images']])
     assert found['mean']['pixel_error'] == pytest.approx(mean)
-    assert f'error {mean:6.1f} px   mean of 2 images, {network}' in output
+    assert f'error {mean:6.1f} px   similarity ' in output
+    assert f'mean of 2 images, {network}' in output
     assert [path.name for path in out.glob('*.png')] == [
         'correspondence_0_astronaut.png'
     ]
@@ -99,10 +111,76 @@ def test_correspondence_of_nothing_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match='No image could be read'):
         run(*args, tmp_path / 'bad.png', '-o', out)
     assert not list(out.glob('*'))
-    with pytest.raises(ValueError, match='of a ResNet, which has no student'):
-        resnet = MODELS.build(BACKBONES['ResNet'][0])
-        with mock.patch('esvit_plugin.get_model', return_value=resnet):
-            run(*args, 'moon', '-o', out)
+    with pytest.raises(ValueError, match='No two images could be read'):
+        run(*args, 'moon', '-o', out, '--pairs=other')
+    refused("invalid choice: 'flip'", capsys, *args, 'moon', '-o', out, '--pairs=flip')
+    refused(
+        '--jitter-prob must lie between 0 and 1: 2.0',
+        capsys,
+        *args,
+        'moon',
+        '-o',
+        out,
+        '--jitter-prob=2',
+    )
+
+
+def test_correspondence_with_a_crop_and_with_another_image(tmp_path):
+    config, checkpoint, model = saved_model(tmp_path)
+    out = tmp_path / 'out'
+    names = ['moon', 'coffee', 'chelsea']
+    tool = f'{FOLDER}/correspondence.py'
+    args = (tool, config, checkpoint, *names, '-o', out, '--size=128')
+    output = run(*args, '--pairs=crop', '--seed=5')
+    found = json.loads((out / 'correspondence.json').read_text())
+    assert found['pairs'] == 'crop' and 'jitter_prob' not in found
+    for number, (_, image) in enumerate(open_images(names, 128)):
+        view, place = cropped_copy(image, np.random.default_rng([5, number]))
+        maps = [region_map(model, one) for one in (image, view)]
+        matches = match_regions(*maps, 10, (32, 32), place)
+        row = found['images'][number]
+        assert row['accuracy'] == pytest.approx(matches.accuracy)
+        assert row['pixel_error'] == pytest.approx(matches.error, rel=1e-4)
+        assert row['similarity'] == pytest.approx(matches.similarity, rel=1e-4)
+        assert row['box'] == pytest.approx(place[:4])
+        assert f'similarity {matches.similarity:6.3f}' in output
+    output = run(*args, '--pairs=other')
+    found = json.loads((out / 'correspondence.json').read_text())
+    pairs = [(row['path'], row['other']) for row in found['images']]
+    assert pairs == [('moon', 'coffee'), ('coffee', 'chelsea')]
+    assert list(found['mean']) == ['similarity']
+    assert 'accuracy' not in output and 'mean of 2 pairs, teacher' in output
+    assert is_drawn(out / 'correspondence_1_coffee_chelsea.png')
+
+
+@pytest.fixture
+def others(tmp_path):
+    """Config and checkpoint of a classifier, of a model of timm and of a plain one."""
+    vit = {**BACKBONES['DeiT'][0], 'out_type': 'cls_token', 'img_size': 128}
+    head = dict(type='LinearClsHead', num_classes=5, in_channels=32)
+    cfg = dict(type='ImageClassifier', backbone=vit, head=head)
+    Config(dict(model=cfg)).dump(str(tmp_path / 'vit.py'))
+    torch.save(dict(state_dict=MODELS.build(cfg).state_dict()), tmp_path / 'vit.pth')
+    small = timm.create_model('resnet10t')
+    torch.save(small.state_dict(), tmp_path / 'resnet10t.pth')
+    plain = timm.models.SwinTransformer(
+        128, embed_dim=16, depths=(1, 1, 1), num_heads=(1, 2, 4), window_size=4
+    )
+    torch.save(dict(model=plain.state_dict()), tmp_path / 'swin.pth')
+    return {
+        'mmpretrain': (tmp_path / 'vit.py', tmp_path / 'vit.pth'),
+        'timm': ('timm::resnet10t', tmp_path / 'resnet10t.pth'),
+        'plain': ('auto', tmp_path / 'swin.pth'),
+    }
+
+
+@pytest.mark.parametrize('kind', ['mmpretrain', 'timm', 'plain'])
+def test_correspondence_of_other_models(tmp_path, others, kind):
+    tool = (f'{FOLDER}/correspondence.py', *others[kind], 'moon', '-o', tmp_path)
+    output = run(*tool, '--size=128', '--num-pictures=0')
+    assert 'mean of 1 images, backbone' in output
+    with pytest.raises(ValueError, match='has no student'):
+        run(*tool, '--student')
 
 
 @pytest.mark.parametrize(
@@ -130,14 +208,67 @@ def test_attention_maps(tmp_path, images, name, queries, lines):
         *options,
     )
     grid = '8x8' if name == 'DeiT' else '4x4'
-    assert output.count(f'{grid} positions, {lines} queries') == 3
+    assert output.count(f'{grid} positions, {lines} queries\n') == 3
+    assert output.count(f'{grid} positions, {lines} queries, 60 % of the mass') == 3
     paths = sorted(out.glob('*.png'))
     assert [path.name for path in paths] == [
-        'attention_0_astronaut.png',
-        'attention_1_coffee.png',
-        'attention_2_moon.png',
+        f'{kind}_{image}.png'
+        for kind in ('attention', 'masks')
+        for image in ('0_astronaut', '1_coffee', '2_moon')
     ]
     assert all(is_drawn(path) for path in paths)
+
+
+@pytest.mark.parametrize('order', ['entropy', 'number'])
+def test_the_entropy_is_of_all_images(tmp_path, images, order):
+    config, checkpoint, model = saved_model(tmp_path, *BACKBONES['DeiT'])
+    out = tmp_path / 'out'
+    tool = (f'{FOLDER}/attention_maps.py', config, checkpoint, images, 'moon')
+    drawn = []
+
+    def draw(*args, **kwargs):
+        drawn.append(kwargs)
+        return draw_attention(*args, **kwargs)
+
+    with mock.patch('esvit_plugin.evaluation.draw_attention', draw):
+        options = ('--size=64', '--num-pictures=1', '--mass=0.3', f'--order={order}')
+        output = run(*tool, '-o', out, *options)
+    found = json.loads((out / 'attention.json').read_text())
+    backbone = model.teacher['backbone']
+    plain = []
+    for _, image in open_images([str(images), 'moon'], 64):
+        weights = last_attention(backbone, model_inputs(model, image)).weights[0]
+        plain.append(-(weights * weights.log()).sum(-1).mean(-1))
+    entropy = torch.stack(plain).mean(0).tolist()
+    assert found['entropy'] == pytest.approx(entropy, rel=1e-4)
+    assert found['num_images'] == 3
+    assert found['mean_entropy'] == pytest.approx(np.mean(entropy), rel=1e-4)
+    by_entropy = np.argsort(entropy).tolist()
+    assert found['heads_by_entropy'] == [head + 1 for head in by_entropy]
+    for head in by_entropy:
+        assert f'head {head + 1:<3} entropy {entropy[head]:6.3f} nats' in output
+    assert [kwargs['mass'] for kwargs in drawn] == [None, 0.3]
+    expected = by_entropy if order == 'entropy' else None
+    assert all(kwargs['heads'] == expected for kwargs in drawn)
+    assert len(list(out.glob('*.png'))) == 2
+
+
+@pytest.mark.parametrize('kind', ['mmpretrain', 'plain', 'timm'])
+def test_attention_of_other_models(tmp_path, others, kind):
+    tool = (f'{FOLDER}/attention_maps.py', *others[kind], 'moon', '-o', tmp_path)
+    if kind == 'timm':
+        with pytest.raises(ValueError, match='attention of a TIMMBackbone cannot'):
+            run(*tool)
+        return
+    output = run(*tool, '--size=128')
+    assert output.count('8x8 positions') == 2 and '1 images, backbone' in output
+
+
+def test_a_share_that_is_none_is_refused(tmp_path, capsys):
+    tool = (f'{FOLDER}/attention_maps.py', 'a.py', 'b.pth', 'moon', '-o', tmp_path)
+    for mass in ('0', '1.5', 'nan'):
+        message = f'--mass must be above 0 and at most 1: {float(mass)}'
+        refused(message, capsys, *tool, f'--mass={mass}')
 
 
 def test_wrong_queries_and_backbones_are_refused(tmp_path, capsys):

@@ -1,12 +1,12 @@
 """The transfer evaluation, as a user calls it."""
 
 import json
-import runpy
 
 import made_up_transfer
 import numpy as np
 import pytest
 import torch
+from backbones import BACKBONES
 from helpers import small_model
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
@@ -16,6 +16,8 @@ from test_tools import ROOT
 from esvit_plugin import get_model
 from esvit_plugin.engine.launch import load_config
 from esvit_plugin.evaluation import logistic_probe
+from esvit_plugin.evaluation.transfer import NAMES, load_data_config, read_labels
+from esvit_plugin.evaluation.transfer_results import labels, table
 from esvit_plugin.models.last_blocks import pool_last_blocks
 
 QUICK = ('--num-workers', 0, '--batch-size', 4)
@@ -78,6 +80,113 @@ def test_two_sets_are_evaluated_once(setup):
     )
     with pytest.raises(ValueError, match="results of .*'teacher'.* not of .*'student'"):
         run('transfer.py', *args, '--student', '-o', out)
+
+
+@pytest.fixture
+def rival(tmp_path):
+    """A classifier to compare with: its config and checkpoint."""
+    backbone, width = BACKBONES['ResNet']
+    head = dict(type='LinearClsHead', num_classes=5, in_channels=width)
+    cfg = dict(type='ImageClassifier', backbone=backbone, head=head)
+    Config(dict(model=cfg)).dump(str(tmp_path / 'rival.py'))
+    torch.save(get_model(cfg).state_dict(), tmp_path / 'rival.pth')
+    return tmp_path / 'rival.py', tmp_path / 'rival.pth'
+
+
+def test_two_models_are_compared(setup, rival):
+    folder, args = setup
+    out = folder / 'results.json'
+    run('transfer.py', *args, '--datasets', 'fer2013', '-o', out)
+    alone = json.loads(out.read_text())
+    assert 'against' not in alone
+    sets = ('--datasets', 'fer2013', 'mnist')
+    output = run('transfer.py', *args, *sets, '-o', out, '--against', *rival)
+    content = json.loads(out.read_text())
+    # What there was is kept, and only the other model runs on it.
+    assert content['results']['fer2013'] == alone['results']['fer2013']
+    assert output.count('FER2013, train') == 1 and output.count('MNIST, train') == 2
+    assert content['against']['settings']['source'] == 'backbone'
+    mine, other = content['results'], content['against']['results']
+    assert set(mine) == set(other) == {'fer2013', 'mnist'}
+    assert f'MNIST, rival: accuracy {other["mnist"]["value"]:.2f} %, C = ' in output
+    pairs = [
+        (mine[name]['value'], other[name]['value']) for name in ('mnist', 'fer2013')
+    ]
+    means = np.mean(pairs, axis=0)
+    better, equal = sum(a > b for a, b in pairs), sum(a == b for a, b in pairs)
+    verdict = f'config is better than rival on {better} of 2'
+    assert output.rstrip().split('\n\n')[-2].splitlines() == [
+        '| data set | metric | config, % | rival, % |',
+        '|---|---|---|---|',
+        f'| MNIST | accuracy | {pairs[0][0]:.2f} | {pairs[0][1]:.2f} |',
+        f'| FER2013 | accuracy | {pairs[1][0]:.2f} | {pairs[1][1]:.2f} |',
+        f'| mean of 2 of 18 | | {means[0]:.2f} | {means[1]:.2f} |',
+    ]
+    verdict += f', and equal on {equal}' if equal else ''
+    assert output.rstrip().endswith(verdict)
+
+    # Again, alone: the other's results stay in the file.
+    assert 'rival' not in run('transfer.py', *args, *sets, '-o', out)
+    assert json.loads(out.read_text()) == content
+    with pytest.raises(ValueError, match="results of .*rival.*, not of .*'auto'"):
+        run('transfer.py', *args, '-o', out, '--against', 'auto', rival[1])
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_before_anything_runs(setup, rival):
+    folder, args = setup
+    out = folder / 'results.json'
+    wrong = folder / 'wrong.pth'
+    torch.save(dict(state_dict={'backbone.a': torch.zeros(1)}), wrong)
+    with pytest.raises(RuntimeError, match='missing, e.g. bn1.bias'):
+        run(
+            'transfer.py', *args, '--datasets', 'fer2013', '-o', out,
+            '--against', rival[0], wrong,
+        )  # fmt: skip
+    assert not out.exists()
+    with pytest.raises(ValueError, match='ImageClassifier, which has no student'):
+        run('transfer.py', *rival, '--student', '-o', out)
+
+
+def column(values, **settings):
+    results = {
+        name: dict(value=value, metric='accuracy') for name, value in values.items()
+    }
+    return dict(settings=settings, results=results)
+
+
+def test_the_verdict_counts_the_sets_that_both_have():
+    first = column(dict(dtd=70, mnist=90, stl10=80), config='a/esvit.py')
+    second = column(dict(dtd=69, mnist=90.5, gtsrb=1, food101=2), config='swin.py')
+    assert table([first, second]).splitlines()[2:] == [
+        '| Food-101 | accuracy | | 2.00 |',
+        '| DTD | accuracy | 70.00 | 69.00 |',
+        '| MNIST | accuracy | 90.00 | 90.50 |',
+        '| STL-10 | accuracy | 80.00 | |',
+        '| GTSRB | accuracy | | 1.00 |',
+        '| mean of 2 of 18 | | 80.00 | 79.75 |',
+        '',
+        'esvit is better than swin on 1 of 2',
+    ]
+    second['results']['mnist']['value'] = 90
+    assert table([first, second]).endswith('on 1 of 2, and equal on 1')
+
+
+def test_models_have_short_names_that_differ():
+    a = dict(config='a/esvit.py', checkpoint='x/epoch_1.pth', source='teacher')
+    auto = dict(config='auto', checkpoint='swin.pth', source='backbone')
+    timm = dict(config='timm::resnet50', checkpoint='r.pth', source='backbone')
+    for settings, expected in (
+        ([a], ['esvit']),
+        ([a, auto], ['esvit', 'swin']),
+        ([a, timm], ['esvit', 'timm::resnet50']),
+        ([a, {**a, 'source': 'student'}], ['esvit, teacher', 'esvit, student']),
+        (
+            [a, {**a, 'checkpoint': 'epoch_2.pth'}],
+            ['esvit, epoch_1', 'esvit, epoch_2'],
+        ),
+    ):
+        columns = [dict(settings=one, results={}) for one in settings]
+        assert labels(columns) == expected
 
 
 def test_another_set_is_given_by_its_config(setup, capsys):
@@ -178,21 +287,19 @@ def test_mistakes_are_named_before_anything_runs(setup):
 
 
 def test_labels_are_the_classes(setup):
-    tool = runpy.run_path(str(ROOT / 'tools' / 'transfer.py'))
     root = setup[0] / 'sets'
-    cfg = tool['load_data_config']('voc2007', str(root))
-    labels = tool['read_labels'](DATASETS.build(cfg.val), cfg)
+    cfg = load_data_config('voc2007', str(root))
+    labels = read_labels(DATASETS.build(cfg.val), cfg)
     assert labels.shape == (20, 20)
     # Of the first image the second object is difficult, of the others it counts.
     assert labels[0].tolist() == [1, -1] + [0] * 18
     assert labels[1].tolist() == [0, 1, 1] + [0] * 17
-    cfg = tool['load_data_config']('fer2013', str(root))
+    cfg = load_data_config('fer2013', str(root))
     cfg.num_classes = 6
     with pytest.raises(ValueError, match='FER2013: image 1 has the label 6, but there'):
-        tool['read_labels'](DATASETS.build(cfg.val), cfg)
+        read_labels(DATASETS.build(cfg.val), cfg)
 
 
 def test_every_set_has_a_config():
-    names = runpy.run_path(str(ROOT / 'tools' / 'transfer.py'))['NAMES']
-    assert sorted(names) == sorted(made_up_transfer.MAKERS)
-    assert len(names) == 18
+    assert sorted(NAMES) == sorted(made_up_transfer.MAKERS)
+    assert len(NAMES) == 18

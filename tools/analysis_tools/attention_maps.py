@@ -1,23 +1,44 @@
-"""Where the heads of the last block look, drawn over images.
+"""Where the heads of the last block look, and how widely.
 
-For EsViTSwin, ViL, CvT and VisionTransformer. IMAGES are files, folders, or names of
-bundled photographs, such as astronaut. Writes one picture per image: a line for each
-query, on it the query's position, the mean over the heads, and every head.
+For EsViTSwin, ViL, CvT, the Swin and ViT of mmpretrain, and those of timm. IMAGES are
+files, folders, or names of bundled photographs, such as astronaut. The entropy of each
+head, mean over all images and queries, is printed, and written into attention.json.
+Each of the first images has two pictures, in which the heads are sorted by entropy: a
+line for each query, on it the query's position, the mean over the heads, and every
+head. attention_*.png has maps of the weights, masks_*.png the smallest part of the
+image that holds 60 % of them.
 """
 
 import argparse
+import json
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+import torch
 from mmengine.device import get_device
 
-from esvit_plugin import get_model
+from esvit_plugin import load_backbone
 from esvit_plugin.engine.checkpoints import atomic_file
-from esvit_plugin.engine.cli import check_output_folder, run_tool
-from esvit_plugin.evaluation import draw_attention, last_attention
-from esvit_plugin.evaluation.attention import Query
+from esvit_plugin.engine.cli import run_tool
+from esvit_plugin.evaluation import (
+    FrozenBackbone,
+    draw_attention,
+    head_entropy,
+    last_attention,
+)
+from esvit_plugin.evaluation.attention import BlockAttention, Query
 from esvit_plugin.evaluation.figures import check_matplotlib
-from esvit_plugin.evaluation.images import check_esvit, model_inputs, open_images
+from esvit_plugin.evaluation.images import model_inputs, open_images
+from esvit_plugin.evaluation.options import (
+    add_model_options,
+    add_picture_options,
+    check_picture_options,
+)
+
+Images = list[tuple[str, np.ndarray]]
 
 
 def query(text: str) -> Query:
@@ -36,10 +57,8 @@ def query(text: str) -> Query:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the pre-training, or its name')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('images', nargs='+', metavar='IMAGES')
-    parser.add_argument('-o', '--out', required=True, help='folder to write into')
+    add_model_options(parser)
+    add_picture_options(parser)
     parser.add_argument(
         '--queries',
         nargs='+',
@@ -48,39 +67,106 @@ def parse_args() -> argparse.Namespace:
         'for the class token; default: five positions, and cls if there is one',
     )
     parser.add_argument(
-        '--student', action='store_true', help="the student's; default the teacher's"
+        '--mass', type=float, default=0.6, help='share that masks hold; default 0.6'
     )
     parser.add_argument(
-        '--size', type=int, default=224, help='side of the images; default 224'
+        '--order',
+        choices=('entropy', 'number'),
+        default='entropy',
+        help='of the heads in pictures; default entropy, the lowest first',
     )
     args = parser.parse_args()
-    if args.size < 1:
-        parser.error(f'--size must be >= 1: {args.size}')
-    if os.path.isfile(args.out):
-        parser.error(f'--out must be a folder, not a file: {args.out}')
+    check_picture_options(parser, args)
+    if not 0 < args.mass <= 1:
+        parser.error(f'--mass must be above 0 and at most 1: {args.mass}')
     return args
 
 
+def attend(model: FrozenBackbone, image: np.ndarray) -> BlockAttention:
+    """Attention in one image."""
+    return last_attention(model.backbone, model_inputs(model, image))
+
+
+def measure(
+    model: FrozenBackbone,
+    images: Iterable[tuple[str, np.ndarray]],
+    queries: list[Query],
+    num_kept: int,
+) -> tuple[list[float], int, Images]:
+    """Entropy of each head over the images.
+
+    Args:
+        model: The model.
+        images: Paths and images.
+        queries: Of the pictures; tried on the first image.
+        num_kept: How many images to return.
+
+    Returns:
+        The entropies in nats, the number of images, and the first of them.
+
+    Raises:
+        ValueError: If there is no image or no such query, or the backbone's attention
+            is not known.
+    """
+    total, count = torch.zeros(()), 0
+    kept: Images = []
+    for path, image in images:
+        attention = attend(model, image)
+        if not count:
+            for place in queries:
+                attention.of_query(place)
+        total = total + head_entropy(attention)[0].cpu()
+        count += 1
+        if len(kept) < num_kept:
+            kept.append((path, image))
+    if not count:
+        raise ValueError('No image could be read, nothing is written.')
+    return (total / count).tolist(), count, kept
+
+
 def main() -> None:
-    """Draw every image."""
+    """Measure all images, draw the first."""
     args = parse_args()
-    check_output_folder(args.out)
-    check_matplotlib()
+    if args.num_pictures:
+        check_matplotlib()
     images = open_images(args.images, args.size)
-    model = get_model(args.config, args.checkpoint)
-    check_esvit(model)
+    model = load_backbone(args.config, args.checkpoint, args.student)
     model.to(get_device())
-    backbone = model.get_backbone('student' if args.student else 'teacher')
-    for number, (path, image) in enumerate(images):
-        attention = last_attention(backbone, model_inputs(model, image))
+    entropy, count, kept = measure(model, images, args.queries or [], args.num_pictures)
+    order = sorted(range(len(entropy)), key=lambda head: entropy[head])
+    os.makedirs(args.out, exist_ok=True)
+    for head in order:
+        print(f'head {head + 1:<3} entropy {entropy[head]:6.3f} nats')
+    mean = math.fsum(entropy) / len(entropy)
+    print(f'mean     entropy {mean:6.3f} nats, {count} images, {model.network}')
+    settings = ('config', 'checkpoint', 'size')
+    record = {key: getattr(args, key) for key in settings}
+    record.update(
+        network=model.network,
+        num_images=count,
+        mean_entropy=mean,
+        entropy=entropy,
+        heads_by_entropy=[head + 1 for head in order],
+    )
+    with (
+        atomic_file(os.path.join(args.out, 'attention.json')) as part,
+        open(part, 'w') as file,
+    ):
+        json.dump(record, file, indent=1)
+    shown = order if args.order == 'entropy' else None
+    for number, (path, image) in enumerate(kept):
+        attention = attend(model, image)
         queries = args.queries or attention.default_queries()
-        figure = draw_attention(image, attention, queries)
-        os.makedirs(args.out, exist_ok=True)
-        out = os.path.join(args.out, f'attention_{number}_{Path(path).stem}.png')
-        with atomic_file(out) as part:
-            figure.savefig(part)
         height, width = attention.grid
-        print(f'{out}: {height}x{width} positions, {len(queries)} queries')
+        for kind, mass in (('attention', None), ('masks', args.mass)):
+            figure = draw_attention(
+                image, attention, queries, heads=shown, entropy=entropy, mass=mass
+            )
+            out = os.path.join(args.out, f'{kind}_{number}_{Path(path).stem}.png')
+            with atomic_file(out) as part:
+                figure.savefig(part)
+            share = f', {100 * mass:g} % of the mass' if mass else ''
+            print(f'{out}: {height}x{width} positions, {len(queries)} queries{share}')
 
 
 if __name__ == '__main__':

@@ -1,106 +1,162 @@
-"""How well the regions of an image and of its mirrored copy correspond.
+"""How well the regions of two views correspond.
 
-The copy is flipped, colour-jittered and grey. Of the most similar region matches of
-each pair, 'accuracy' is the share at the mirrored position, and 'error' the mean
-distance to it in pixels, as in the paper. IMAGES are files, folders, or names of
-bundled photographs, such as astronaut. Writes correspondence.json and pictures.
+The second view is the image's mirrored copy, colour-jittered with probability 0.8 and
+grey; with --pairs crop a random crop of 40 to 60 % of its area; with --pairs other the
+next image. Of the most similar region matches of each pair 'similarity' is the mean
+cosine; of two views of one image 'accuracy' is the share at the true place, and 'error'
+the mean distance from it in pixels, as in the paper. IMAGES are files, folders, or
+names of bundled photographs, such as astronaut. Writes correspondence.json and
+pictures.
 """
 
 import argparse
+import itertools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from mmengine.device import get_device
 
-from esvit_plugin import get_model
+from esvit_plugin import load_backbone
 from esvit_plugin.engine.checkpoints import atomic_file
-from esvit_plugin.engine.cli import check_output_folder, run_tool
+from esvit_plugin.engine.cli import run_tool
 from esvit_plugin.evaluation import (
-    best_matches,
-    match_accuracy,
+    cropped_copy,
+    match_regions,
     mirrored_copy,
     plot_correspondence,
     region_map,
 )
+from esvit_plugin.evaluation.correspondence import Matches
 from esvit_plugin.evaluation.figures import check_matplotlib
-from esvit_plugin.evaluation.images import check_esvit, open_images
+from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.evaluation.loading import network_of
+from esvit_plugin.evaluation.options import (
+    add_model_options,
+    add_picture_options,
+    check_picture_options,
+)
+from esvit_plugin.evaluation.view_pairs import (
+    JITTER_PROB,
+    MIRRORED,
+    PAIRS,
+    Placement,
+)
+
+MEASURES = ('accuracy', 'pixel_error', 'similarity')
+Views = tuple[np.ndarray, np.ndarray]
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the pre-training, or its name')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('images', nargs='+', metavar='IMAGES')
-    parser.add_argument('-o', '--out', required=True, help='folder to write into')
+    add_model_options(parser)
+    add_picture_options(parser)
     parser.add_argument(
-        '--student', action='store_true', help="the student's; default the teacher's"
+        '--pairs',
+        choices=PAIRS,
+        default=PAIRS[0],
+        help='what the image is matched with; default mirrored',
     )
     parser.add_argument(
-        '--size', type=int, default=224, help='side of the images; default 224'
+        '--jitter-prob',
+        type=float,
+        default=JITTER_PROB,
+        help='how often the colours of mirrored copies are jittered; default '
+        f'{JITTER_PROB}',
     )
-    parser.add_argument('--seed', type=int, default=0, help="of the copies' colours")
+    parser.add_argument('--seed', type=int, default=0, help='of colours and crops')
     parser.add_argument('--num-matches', type=int, default=10)
-    parser.add_argument(
-        '--num-pictures', type=int, default=4, help='of the first images; default 4'
-    )
     args = parser.parse_args()
-    for name, least in (('size', 1), ('num_matches', 1), ('num_pictures', 0)):
-        if getattr(args, name) < least:
-            option = name.replace('_', '-')
-            parser.error(f'--{option} must be >= {least}: {getattr(args, name)}')
-    if os.path.isfile(args.out):
-        parser.error(f'--out must be a folder, not a file: {args.out}')
+    check_picture_options(parser, args, num_matches=1, seed=0)
+    if not 0 <= args.jitter_prob <= 1:
+        parser.error(f'--jitter-prob must lie between 0 and 1: {args.jitter_prob}')
     return args
+
+
+def pairs(
+    args: argparse.Namespace,
+) -> Iterator[tuple[list[str], Views, Placement | None]]:
+    """The paths of each pair, its two views, and where the second shows the first."""
+    images = open_images(args.images, args.size)
+    if args.pairs == 'other':
+        for (path, image), (other, view) in itertools.pairwise(images):
+            yield [path, other], (image, view), None
+        return
+    for number, (path, image) in enumerate(images):
+        rng = np.random.default_rng([args.seed, number])
+        if args.pairs == 'crop':
+            view, place = cropped_copy(image, rng)
+        else:
+            view, place = mirrored_copy(image, rng, args.jitter_prob), MIRRORED
+        yield [path], (image, view), place
+
+
+def measures(matches: Matches) -> dict[str, float]:
+    """What there is of accuracy, error and similarity."""
+    values = (matches.accuracy, matches.error, matches.similarity)
+    return {k: v for k, v in zip(MEASURES, values, strict=True) if v is not None}
+
+
+def line(values: dict[str, float]) -> str:
+    """The measures as printed."""
+    text = f'similarity {values["similarity"]:6.3f}   '
+    if 'accuracy' not in values:
+        return text
+    accuracy, error = values['accuracy'], values['pixel_error']
+    return f'accuracy {accuracy:5.1f} %   error {error:6.1f} px   {text}'
 
 
 def main() -> None:
     """Match, measure, draw."""
     args = parse_args()
-    check_output_folder(args.out)
     if args.num_pictures:
         check_matplotlib()
-    images = open_images(args.images, args.size)
-    model = get_model(args.config, args.checkpoint)
-    check_esvit(model)
+    open_images(args.images, args.size)  # what is missing shows before the model
+    network = network_of(args.config, args.student)
+    model = load_backbone(args.config, args.checkpoint, args.student)
     model.to(get_device())
     os.makedirs(args.out, exist_ok=True)
-    network = 'student' if args.student else 'teacher'
     rows = []
-    for number, (path, image) in enumerate(images):
-        rng = np.random.default_rng([args.seed, number])
-        views = image, mirrored_copy(image, rng)
-        source, target = (region_map(model, view, network) for view in views)
+    for number, (paths, views, place) in enumerate(pairs(args)):
+        source, target = (region_map(model, view) for view in views)
         grid = source.shape[:2]
         step = args.size / grid[0], args.size / grid[1]
-        accuracy, error = match_accuracy(source, target, args.num_matches, step)
-        rows.append(dict(path=path, accuracy=accuracy, pixel_error=error))
-        print(f'accuracy {accuracy:5.1f} %   error {error:6.1f} px   {path}')
+        matches = match_regions(source, target, args.num_matches, step, place)
+        found = measures(matches)
+        second = dict(other=paths[1]) if len(paths) > 1 else {}
+        box = dict(box=list(place[:4])) if args.pairs == 'crop' and place else {}
+        rows.append(dict(path=paths[0], **second, **box, **found))
+        print(line(found) + ', '.join(paths))
         if number < args.num_pictures:
-            flat = source.flatten(0, 1), target.flatten(0, 1)
-            title = (
-                f'{network}: {accuracy:.0f} % at the mirrored place, '
-                f'error {error:.0f} px'
-            )
-            rows_of_picture = [(title, best_matches(*flat, args.num_matches))]
-            picture = f'correspondence_{number}_{Path(path).stem}.png'
+            title = f'{network}: similarity {matches.similarity:.2f}'
+            if place:
+                title += (
+                    f', {matches.accuracy:.0f} % at the true place, '
+                    f'error {matches.error:.0f} px'
+                )
+            names = '_'.join(Path(path).stem for path in paths)
+            picture = f'correspondence_{number}_{names}.png'
             with atomic_file(os.path.join(args.out, picture)) as part:
-                plot_correspondence(part, views, grid, rows_of_picture)
+                plot_correspondence(part, views, grid, [(title, matches.pairs)], place)
     if not rows:
-        raise ValueError('No image could be read, nothing is written.')
+        what = 'No two images' if args.pairs == 'other' else 'No image'
+        raise ValueError(f'{what} could be read, nothing is written.')
     mean = {
-        k: float(np.mean([r[k] for r in rows])) for k in ('accuracy', 'pixel_error')
+        key: float(np.mean([row[key] for row in rows]))
+        for key in MEASURES
+        if key in rows[0]
     }
-    print(
-        f'accuracy {mean["accuracy"]:5.1f} %   error {mean["pixel_error"]:6.1f} px   '
-        f'mean of {len(rows)} images, {network}'
-    )
-    settings = ('config', 'checkpoint', 'size', 'seed', 'num_matches')
+    what = 'pairs' if args.pairs == 'other' else 'images'
+    print(f'{line(mean)}mean of {len(rows)} {what}, {network}')
+    settings = ('config', 'checkpoint', 'size', 'seed', 'num_matches', 'pairs')
     out = os.path.join(args.out, 'correspondence.json')
     with atomic_file(out) as part, open(part, 'w') as file:
         record = {key: getattr(args, key) for key in settings}
+        if args.pairs == 'mirrored':
+            record['jitter_prob'] = args.jitter_prob
         json.dump(dict(record, network=network, mean=mean, images=rows), file, indent=1)
     print(f'Written into {args.out}')
 

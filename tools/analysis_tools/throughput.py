@@ -1,11 +1,12 @@
 """Forward images/s, parameters, FLOPs and peak memory of backbones.
 
-CONFIG is a config of this package (its path, or its name), 'timm::NAME' for a model of
-timm, or 'PACKAGE::PATH' for a config of an OpenMMLab package, e.g.
-'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'. Of a whole model the backbone
-is measured. Every model runs in a process of its own; with several rounds the table
-shows medians. FLOPs are multiply-adds for one image. 'published' are the paper's
-images/s of that backbone, batch 128 on a V100 (configs/metafile.yml).
+CONFIG is a config of this package (its path, or its name), the name of a model of
+mmpretrain, 'timm::NAME' for a model of timm, or 'PACKAGE::PATH' for a config of an
+OpenMMLab package, e.g. 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'. Of a
+whole model the backbone is measured. Every model runs in a process of its own; with
+several rounds the table shows medians. FLOPs are multiply-adds for one image.
+'published' are the paper's images/s of that backbone, batch 128 on a V100
+(configs/metafile.yml).
 """
 
 import argparse
@@ -56,12 +57,7 @@ def backbone_config(config: str) -> dict[str, Any]:
     package, _, name = config.rpartition('::')
     if package == 'timm':
         return dict(type='TIMMBackbone', model_name=name)
-    if package:
-        from mmengine.hub import get_config
-
-        model = get_config(config).model
-    else:
-        model = find_model_config(config)
+    model = find_model_config(config)
     return dict(model.get('backbone', model))
 
 

@@ -26,6 +26,7 @@ from tool_runs import (
 
 from esvit_plugin.datasets import PHOTO_NAMES
 from esvit_plugin.engine.cli import check_output_folder, run_tool
+from esvit_plugin.evaluation.view_pairs import JITTER_PROB
 
 NETWORKS = {
     'random': 'random weights',
@@ -111,7 +112,9 @@ def measure(network: str, seed: int, args: argparse.Namespace) -> dict[str, Any]
     # Without region parts last: they take the place of settings of these.
     options = [*args.cfg_options, f'randomness.seed={seed}']
     options += VIEW_ALONE if network == 'view' else ()
-    settings = dict(options=options, size=args.size, copies=args.copies)
+    settings = dict(
+        options=options, size=args.size, copies=args.copies, jitter_prob=JITTER_PROB
+    )
     if path.is_file():
         found = json.loads(path.read_text())
         if found['settings'] != settings:

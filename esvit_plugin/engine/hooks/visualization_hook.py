@@ -21,14 +21,13 @@ from ...evaluation.attention import (
 )
 from ...evaluation.attention_figure import draw_attention
 from ...evaluation.correspondence import (
-    best_matches,
     draw_correspondence,
-    match_accuracy,
-    mirrored_copy,
+    match_regions,
     region_map,
 )
 from ...evaluation.figures import check_matplotlib, figure_image
 from ...evaluation.images import model_inputs, open_images
+from ...evaluation.view_pairs import mirrored_copy
 from .utils import unwrap_model
 
 
@@ -130,11 +129,11 @@ class EsViTVisualizationHook(Hook):
                 step = runner.epoch + 1
                 source, target = (region_map(model, view) for view in (image, copy))
                 grid = source.shape[:2]
-                flat = source.flatten(0, 1), target.flatten(0, 1)
-                pairs = best_matches(*flat, self.num_matches)
-                share, _ = match_accuracy(source, target, self.num_matches)
+                matches = match_regions(source, target, self.num_matches)
+                share = matches.accuracy
                 title = f'epoch {step}: {share:.0f} % at the mirrored place'
-                figure = draw_correspondence((image, copy), grid, [(title, pairs)])
+                rows = [(title, matches.pairs)]
+                figure = draw_correspondence((image, copy), grid, rows)
                 pictures = {f'correspondence_{name}': figure}
                 if has_attention(model.teacher['backbone']):
                     found = _attention(model, image)

@@ -12,7 +12,6 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..checks import check_at_least, check_drop_path, check_image, check_stages
-from ..last_blocks import BlockLayout, mean_pool
 from ..utils import resize_bias_table
 from .swin_blocks import FusedPatchMerging, FusedSwinBlock
 
@@ -175,12 +174,6 @@ class EsViTSwin(SwinTransformer):
         """Switch the mode; mmpretrain's own returns None."""
         super().train(mode)
         return self
-
-    def block_layout(self) -> BlockLayout:
-        """Where ``LastBlocks`` finds the features of linear probes."""
-        blocks = [block for stage in self.stages for block in stage.blocks]
-        norm = getattr(self, f'norm{self.num_layers - 1}')
-        return BlockLayout(blocks, norm, self.depths[-1], mean_pool)
 
 
 def _attention(grid: int, window_size: int) -> dict:

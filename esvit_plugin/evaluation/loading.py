@@ -1,0 +1,293 @@
+"""Backbones to evaluate, from the checkpoints of several programs."""
+
+import contextlib
+import copy
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmpretrain.models.backbones import SwinTransformer
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from ..apis import find_model_config, get_model, read_weights
+from ..engine.cli import Failure
+from ..models import EsViT
+from ..models.backbones.released import backbone_from_released
+from .frozen import FrozenBackbone
+
+AUTO = 'auto'
+TIMM = 'timm::'
+CONFIG_HELP = (
+    'config of an EsViT or of any model of mmpretrain with a backbone (a path or a '
+    'name), timm::NAME for weights of timm, or auto for a plain classifier whose '
+    'architecture is found from its weights'
+)
+_IMAGENET = dict(
+    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+)
+_HEADS = ('head.', 'fc.')
+# Buffers that some versions store and others compute; the last is not used here.
+_NO_WEIGHTS = ('attn_mask', 'relative_position_index', 'num_batches_tracked')
+_REMEDY = {
+    AUTO: 'Give the config of that model, or timm::NAME, instead of auto.',
+    TIMM: 'Give the name of the model that the weights are of.',
+}
+
+
+def load_backbone(
+    config: str | os.PathLike, checkpoint: str | os.PathLike, student: bool = False
+) -> FrozenBackbone:
+    """Load the backbone of a checkpoint, to be evaluated.
+
+    Every weight of the backbone must be in the checkpoint, and every weight of the
+    checkpoint, but those of heads and necks, in the backbone.
+
+    Args:
+        config: What the checkpoint is of. A config of an ``EsViT``; one of any other
+            model of mmpretrain that has a ``backbone``, such as an
+            ``ImageClassifier``, ``MoCoV3`` or ``MAE`` (a path, or a name of
+            ``get_model``); 'timm::NAME' for weights of timm's model NAME; or 'auto'
+            for a plain classifier or backbone (Swin, ViL, CvT, DeiT or ResNet) by the
+            names of the Swin authors, torchvision, timm or the EsViT authors.
+        checkpoint: The file. That of an ``ImageClassifier`` has mmpretrain's names,
+            or the plain ones of 'auto'.
+        student: Take an ``EsViT``'s student. Defaults to False, its teacher.
+
+    Returns:
+        The backbone on the CPU, with the normalisation of the config, of timm's model,
+        or else of ImageNet.
+
+    Raises:
+        ValueError: If there is no such config, it has no backbone, or a student is
+            asked for where there is none, or the checkpoint is damaged, not finite
+            or of an unknown kind.
+        RuntimeError: If checkpoint and backbone do not fit; the message names the
+            weights.
+        FileNotFoundError: If a file does not exist.
+
+    Example:
+        >>> model = load_backbone('timm::resnet50', 'resnet50.pth')
+        >>> model.extract_feat(images).shape  # (B, C)
+    """
+    name = os.fspath(config)
+    network = network_of(name, student)
+    if network != 'backbone':
+        model = get_model(name, checkpoint)
+        backbone = model.get_backbone(network)
+        return FrozenBackbone(backbone, model.data_preprocessor, network)
+    weights = _without_prefix(read_weights(checkpoint), 'module.')
+    init_default_scope('mmpretrain')
+    if name == AUTO:
+        backbone, weights = _recognised(weights, os.fspath(checkpoint))
+        normalisation: dict[str, Any] = _IMAGENET
+    elif name.startswith(TIMM):
+        backbone, weights, normalisation = _timm(name, weights)
+    else:
+        cfg = find_model_config(name)
+        backbone = MODELS.build(copy.deepcopy(cfg['backbone']))
+        weights = _backbone_weights(backbone, weights, os.fspath(checkpoint))
+        normalisation = cfg.get('data_preprocessor') or _IMAGENET
+    _load(backbone, weights, name, os.fspath(checkpoint))
+    return FrozenBackbone(backbone, _preprocessor(normalisation))
+
+
+def network_of(config: str | os.PathLike, student: bool = False) -> str:
+    """Which network of a config's model is evaluated.
+
+    Args:
+        config: As for ``load_backbone``.
+        student: Whether the student is asked for. Defaults to False.
+
+    Returns:
+        'teacher' or 'student' of an ``EsViT``; 'backbone' of everything else.
+
+    Raises:
+        ValueError: If there is no such model, or it has no student, or no backbone.
+        FileNotFoundError: If there is no such config file.
+    """
+    name = os.fspath(config)
+    kind = 'plain backbone'
+    if name.startswith(TIMM):
+        import timm
+
+        if not timm.is_model(name.removeprefix(TIMM)):
+            raise ValueError(f'timm has no model {name}; timm.list_models() names all.')
+    elif name != AUTO:
+        cfg = find_model_config(name)
+        init_default_scope('mmpretrain')
+        found = cfg['type']
+        kind = found if isinstance(found, str) else found.__name__
+        built = MODELS.get(found) if isinstance(found, str) else found
+        if built is not None and issubclass(built, EsViT):
+            return 'student' if student else 'teacher'
+        if not isinstance(cfg.get('backbone'), dict):
+            raise ValueError(
+                f'The model of {name}, a {kind}, has no backbone to evaluate; give the '
+                'config of a model that has one.'
+            )
+    if student:
+        raise ValueError(
+            f'{name} is of a {kind}, which has no student; leave --student out, or '
+            'give the config of an EsViT.'
+        )
+    return 'backbone'
+
+
+def _without_prefix(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The tensors, without a prefix that all of their names have."""
+    tensors = {name: v for name, v in weights.items() if isinstance(v, Tensor)}
+    if all(name.startswith(prefix) for name in tensors):
+        return {name.removeprefix(prefix): v for name, v in tensors.items()}
+    return tensors
+
+
+def _recognised(
+    weights: dict[str, Tensor], checkpoint: str
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The backbone that plain weights are of, and its weights."""
+    if any(name.startswith('backbone.') for name in weights):
+        raise ValueError(
+            f'{checkpoint} has weights by the names of OpenMMLab (backbone.*), which '
+            'do not tell the architecture: give the config of its model instead of '
+            f'{AUTO}.'
+        )
+    try:
+        cfg, converted = backbone_from_released(_plain_names(weights))
+    except ValueError as error:
+        raise ValueError(f'{checkpoint}: {error} {_REMEDY[AUTO]}') from error
+    if cfg['type'] == 'EsViTSwin':
+        if {'head.weight', 'head.fc.weight'} & set(weights):
+            # Classifiers were trained with torch's eps, EsViT with its own.
+            cfg['norm_cfg'] = dict(type='LN', eps=1e-5)
+        # One window in all stages: the last map is not smaller.
+        stages = sum('downsample.norm.weight' in name for name in weights)
+        least = cfg['window_size'] * cfg['patch_size'] * 2**stages
+        cfg.setdefault('img_size', max(224, least))
+    return MODELS.build(cfg), converted
+
+
+def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without classification heads, and with Swin's patch merging at the end of stages.
+
+    There its authors have it; timm has it at the beginning of the next stage.
+    """
+    kept = {n: v for n, v in weights.items() if not n.startswith(_HEADS)}
+    merging = re.compile(r'^layers\.(\d+)(?=\.downsample\.)')
+    if any(n.startswith('layers.0.downsample.') for n in kept):
+        return kept
+    return {
+        merging.sub(lambda found: f'layers.{int(found[1]) - 1}', name): value
+        for name, value in kept.items()
+    }
+
+
+def _timm(
+    name: str, weights: dict[str, Tensor]
+) -> tuple[nn.Module, dict[str, Tensor], dict[str, Any]]:
+    """A model of timm, its weights without those of the classifier, its means."""
+    from timm.data import resolve_data_config
+
+    model_name = name.removeprefix(TIMM)
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # it lists its stages
+    try:
+        backbone = MODELS.build(dict(type='TIMMBackbone', model_name=model_name))
+    finally:
+        logger.setLevel(level)
+    model = backbone.timm_model
+    classifier = model.pretrained_cfg.get('classifier') or ()
+    heads = (classifier,) if isinstance(classifier, str) else classifier
+    own = set(model.state_dict())
+    kept = {
+        f'timm_model.{n}': v
+        for n, v in weights.items()
+        if n in own or not n.startswith(tuple(f'{head}.' for head in heads))
+    }
+    data = resolve_data_config({}, model=model)
+    scaled = {key: [255 * value for value in data[key]] for key in ('mean', 'std')}
+    return backbone, kept, dict(**scaled, to_rgb=True)
+
+
+def _backbone_weights(
+    backbone: nn.Module, weights: dict[str, Tensor], checkpoint: str
+) -> dict[str, Tensor]:
+    """The weights of a config's backbone, by its own names as far as they are known."""
+    if any(name.startswith('teacher.backbone.') for name in weights):
+        raise ValueError(
+            f'{checkpoint} has a student and a teacher: give the config of that EsViT, '
+            'or take the backbone out with tools/model_converters/extract_backbone.py.'
+        )
+    prefix = 'backbone.'
+    kept = {n.removeprefix(prefix): v for n, v in weights.items() if prefix == n[:9]}
+    if not kept:
+        own = set(backbone.state_dict())
+        kept = {
+            n: v for n, v in weights.items() if n in own or not n.startswith(_HEADS)
+        }
+        if own - set(kept):
+            # If that fails, loading says what is missing.
+            with contextlib.suppress(ValueError):
+                kept = backbone_from_released(_plain_names(kept))[1]
+    if isinstance(backbone, SwinTransformer):
+        # The name in old checkpoints, which mmpretrain's own class alone converts.
+        last = f'norm{backbone.num_layers - 1}.'
+        kept = {re.sub(r'^norm\.', last, n): v for n, v in kept.items()}
+    return kept
+
+
+def _load(
+    backbone: nn.Module, weights: dict[str, Tensor], config: str, checkpoint: str
+) -> None:
+    """Load weights that fit the backbone exactly."""
+    own = {name: value.shape for name, value in backbone.state_dict().items()}
+    shapes: list[str] = []
+    problem = ''
+    try:
+        found = backbone.load_state_dict(weights, strict=False)
+        # Some backbones leave buffers out that they compute.
+        missing = set(found.missing_keys) - set(weights)
+        left_over = set(found.unexpected_keys)
+    except RuntimeError as error:
+        problem = ' '.join(str(error).split())[:200]
+        missing, left_over = set(own) - set(weights), set(weights) - set(own)
+        shapes = [
+            f'{name} {tuple(weights[name].shape)} instead of {tuple(shape)}'
+            for name, shape in own.items()
+            if name in weights and weights[name].shape != shape
+        ]
+    parts = {'missing': missing, 'left over': left_over, 'of another shape': shapes}
+    named = {
+        what: sorted(name for name in names if not name.endswith(_NO_WEIGHTS))
+        for what, names in parts.items()
+    }
+    reason = '; '.join(
+        f'{len(names)} {what}, e.g. {", ".join(names[:3])}'
+        for what, names in named.items()
+        if names
+    )
+    if reason or problem:
+        remedy = _REMEDY.get(
+            TIMM if config.startswith(TIMM) else config,
+            f'Give the config that the weights are of, or {AUTO} for a plain '
+            'classifier.',
+        )
+        raise Failure(
+            f'{checkpoint} does not fit the {type(backbone).__name__} of {config}: '
+            f'{reason or problem}. {remedy}'
+        )
+
+
+def _preprocessor(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of a preprocessor that normalises as another one, and no more."""
+    return dict(
+        type='MultiCropDataPreprocessor',
+        mean=cfg.get('mean'),
+        std=cfg.get('std'),
+        to_rgb=bool(cfg.get('to_rgb') or cfg.get('bgr_to_rgb')),
+    )

@@ -1,0 +1,191 @@
+"""Logistic regression on frozen features of other data sets (Section 4)."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.utils import ProgressBar
+from mmpretrain.registry import DATASETS
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..engine.launch import load_config
+from .frozen import FrozenBackbone
+from .logistic_regression import IGNORED, logistic_probe
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'transfer'
+SPLITS = ('train', 'val', 'test')
+# In the paper's order.
+NAMES = (
+    'food101',
+    'cifar10',
+    'cifar100',
+    'sun397',
+    'stanford_cars',
+    'fgvc_aircraft',
+    'voc2007',
+    'dtd',
+    'oxford_pets',
+    'caltech101',
+    'flowers102',
+    'mnist',
+    'fer2013',
+    'stl10',
+    'gtsrb',
+    'patch_camelyon',
+    'ucf101',
+    'hateful_memes',
+)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The paper's sets in its order, then the config files of others."""
+    names = list(dict.fromkeys(names))
+    return sorted(names, key=lambda n: NAMES.index(n) if n in NAMES else len(NAMES))
+
+
+def config_path(name: str) -> str:
+    """The config file of a data set."""
+    return name if name.endswith('.py') else str(CONFIGS / f'{name}.py')
+
+
+def load_data_config(name: str, data_root: str) -> Config:
+    """The config of a data set.
+
+    Args:
+        name: One of ``NAMES``, or a config file.
+        data_root: Folder of the data sets' folders, in place of the config's.
+    """
+    cfg = load_config(config_path(name))
+    if 'data_root' not in cfg:
+        return cfg
+    folder = os.path.basename(cfg.data_root)
+    root = os.path.join(os.path.expanduser(data_root), folder)
+    return load_config(config_path(name), dict(data_root=root))
+
+
+def check_data(cfgs: dict[str, Config]) -> None:
+    """Refuse data sets that are not there, before anything runs.
+
+    Args:
+        cfgs: The configs by name.
+
+    Raises:
+        FileNotFoundError: If folders are missing or empty; the message names all.
+    """
+    missing = [
+        f'{name}: {cfg.data_root}'
+        for name, cfg in cfgs.items()
+        if 'data_root' in cfg
+        and (not os.path.isdir(cfg.data_root) or not os.listdir(cfg.data_root))
+    ]
+    if missing:
+        raise FileNotFoundError(
+            'These data folders do not exist or are empty: '
+            + ', '.join(missing)
+            + '. Name the folder that they are in with --data-root, or the data sets '
+            'that there are with --datasets.'
+        )
+    for cfg in cfgs.values():
+        for split in SPLITS:
+            # Without reading: it only looks whether all is there.
+            whole = cfg[split].get('dataset', cfg[split])
+            DATASETS.build({**whole, 'lazy_init': True})
+
+
+def evaluate(
+    model: FrozenBackbone,
+    extract: Callable[[Tensor], Tensor],
+    cfg: Config,
+    loader: dict[str, Any],
+) -> dict[str, Any]:
+    """Extract the features of a data set, and probe them.
+
+    Args:
+        model: The backbone, whose normalisation is used.
+        extract: Function from normalised images (B, 3, H, W) to features (B, C), of
+            ``model.feature_function``.
+        cfg: Config of the data set.
+        loader: Options of the ``DataLoader``, e.g. ``batch_size``.
+
+    Returns:
+        ``value`` in percent of the ``metric``; the chosen ``c`` and the ``sweep`` of
+        validation values; the number of ``images`` of each split; ``seconds``.
+
+    Raises:
+        ValueError: If a label is no class, or features or labels do not fit a probe.
+    """
+    start = time.time()
+    # All lists are read first: a mistake in the last should not cost an hour.
+    datasets = [DATASETS.build(cfg[split]) for split in SPLITS]
+    labels = [read_labels(dataset, cfg) for dataset in datasets]
+    feats = []
+    for split, dataset in zip(SPLITS, datasets, strict=True):
+        print(f'{cfg.name}, {split}: {len(dataset)} images', flush=True)
+        feats.append(extract_all(model, extract, dataset, loader))
+        print()
+    print(f'{cfg.name}: fitting, which may take minutes', flush=True)
+    found = logistic_probe(
+        feats[0],
+        labels[0],
+        feats[1],
+        labels[1],
+        feats[2],
+        labels[2],
+        metric=cfg.metric,
+    )
+    return dict(
+        value=found.value,
+        metric=cfg.metric,
+        c=found.best_c,
+        sweep={f'{c:.3g}': value for c, value in found.sweep.items()},
+        images=[len(dataset) for dataset in datasets],
+        seconds=time.time() - start,
+    )
+
+
+@torch.no_grad()
+def extract_all(
+    model: FrozenBackbone,
+    extract: Callable[[Tensor], Tensor],
+    dataset: Any,
+    loader: dict[str, Any],
+) -> np.ndarray:
+    """Features (N, C) of a data set, in its order."""
+    bar = ProgressBar(len(dataset))
+    feats = []
+    for batch in DataLoader(dataset, collate_fn=default_collate, **loader):
+        images = model.data_preprocessor(batch, False)['inputs']
+        feats.append(extract(images).float().cpu().numpy())
+        bar.update(len(images))
+    return np.concatenate(feats)
+
+
+def read_labels(dataset: Any, cfg: Config) -> np.ndarray:
+    """Labels (N,), or (N, K) with -1 for difficult objects where there are several.
+
+    Raises:
+        ValueError: If a label is no class of the data set.
+    """
+    if cfg.metric != 'map11':
+        labels = np.asarray(dataset.get_gt_labels(), np.int64)
+        wrong = (labels < 0) | (labels >= cfg.num_classes)
+        if wrong.any():
+            raise ValueError(
+                f'{cfg.name}: image {wrong.argmax()} has the label '
+                f'{labels[wrong.argmax()]}, but there are {cfg.num_classes} classes; '
+                'fetch the labels again.'
+            )
+        return labels
+    labels = np.zeros((len(dataset), cfg.num_classes), np.int64)
+    for row, label in enumerate(labels):
+        record = dataset.get_data_info(row)
+        label[record.get('gt_label_difficult') or []] = IGNORED
+        label[record['gt_label']] = 1
+    return labels

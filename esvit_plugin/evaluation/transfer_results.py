@@ -1,0 +1,128 @@
+"""The file and the table of transfer results, of one model or of two to compare."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engine.checkpoints import atomic_file
+from ..engine.launch import load_config
+from .transfer import NAMES, config_path, in_order
+
+# What is known of one model: its 'settings', and its 'results' by data set.
+Column = dict[str, dict[str, Any]]
+
+
+def read_columns(path: str, settings: list[dict[str, Any]]) -> list[Column]:
+    """Results of earlier runs with the same settings.
+
+    Args:
+        path: The file; it need not exist.
+        settings: Of the model, and of the one that it is compared with, if any.
+
+    Returns:
+        A column for each of the settings; if only one is asked for, another one of
+        the file comes after it, so that writing keeps it.
+
+    Raises:
+        ValueError: If the file is of other settings, or is no file of results.
+    """
+    columns: list[Column] = [dict(settings=one, results={}) for one in settings]
+    if not os.path.isfile(path):
+        return columns
+    with open(path, encoding='utf-8') as file:
+        try:
+            content = json.load(file)
+            parts = [content, *filter(None, [content.get('against')])]
+            known = [dict(settings=p['settings'], results=p['results']) for p in parts]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f'{path} is no file of results of this tool; name another with --out.'
+            ) from error
+    for column, other in zip(columns, known, strict=False):
+        if other['settings'] != column['settings']:
+            raise ValueError(
+                f'{path} has results of {other["settings"]}, not of '
+                f'{column["settings"]}; name another file with --out.'
+            )
+    return [*known, *columns[len(known) :]]
+
+
+def write_columns(path: str, columns: list[Column]) -> None:
+    """Write all results; an interruption leaves the old file whole."""
+    content: dict[str, Any] = dict(columns[0])
+    if len(columns) > 1:
+        content['against'] = columns[1]
+    with atomic_file(path) as part, open(part, 'w', encoding='utf-8') as file:
+        json.dump(content, file, indent=2)
+
+
+def labels(columns: list[Column]) -> list[str]:
+    """A short name for each model: its config's, and more where that is not enough."""
+    settings = [column['settings'] for column in columns]
+    short = [_short(one) for one in settings]
+    for key in ('source', 'checkpoint'):
+        if len(set(short)) == len(short):
+            break
+        more = [Path(one[key]).stem for one in settings]
+        if len(set(more)) > 1:
+            short = [', '.join(pair) for pair in zip(short, more, strict=True)]
+    return short
+
+
+def _short(settings: Mapping[str, Any]) -> str:
+    config = str(settings['config'])
+    if config == 'auto':
+        return Path(settings['checkpoint']).stem
+    return config if config.startswith('timm::') else Path(config).stem
+
+
+def table(columns: list[Column]) -> str:
+    """A Markdown table in the paper's order, and the mean over the paper's sets.
+
+    Args:
+        columns: One model, or one and that which it is compared with.
+
+    Returns:
+        The table; of two models with a line that counts where the first is better.
+    """
+    results = [column['results'] for column in columns]
+    titles = ['%'] if len(columns) == 1 else [f'{name}, %' for name in labels(columns)]
+    lines = [_row('data set', 'metric', *titles), '|' + '---|' * (2 + len(columns))]
+    for name in in_order(name for found in results for name in found):
+        title = load_config(config_path(name)).name
+        metric = next(found[name]['metric'] for found in results if name in found)
+        lines.append(_row(title, metric, *(_value(found, name) for found in results)))
+    both = [name for name in results[0] if all(name in found for found in results)]
+    done = [name for name in NAMES if name in both]
+    if done:
+        means = (np.mean([found[name]['value'] for name in done]) for found in results)
+        lines.append(
+            _row(
+                f'mean of {len(done)} of {len(NAMES)}', '', *(f'{m:.2f}' for m in means)
+            )
+        )
+    if len(columns) == 2 and both:
+        lines += ['', _verdict(columns, both)]
+    return '\n'.join(lines)
+
+
+def _row(*cells: str) -> str:
+    return '|' + '|'.join(f' {cell} ' if cell else ' ' for cell in cells) + '|'
+
+
+def _value(results: Mapping[str, Any], name: str) -> str:
+    return f'{results[name]["value"]:.2f}' if name in results else ''
+
+
+def _verdict(columns: list[Column], names: list[str]) -> str:
+    """On how many data sets the first model is better than the second."""
+    first, second = labels(columns)
+    pairs = [[column['results'][name]['value'] for column in columns] for name in names]
+    better = sum(mine > other for mine, other in pairs)
+    equal = sum(mine == other for mine, other in pairs)
+    text = f'{first} is better than {second} on {better} of {len(names)}'
+    return f'{text}, and equal on {equal}' if equal else text
