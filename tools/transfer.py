@@ -5,8 +5,8 @@ left out. Each set has a config in configs/transfer/, which says where its folde
 other sets are given by their config file. With --against a second model, such as a
 supervised one, is evaluated beside it, and the table has both:
 
-    python tools/transfer.py configs/esvit_swin_t.py epoch_300.pth \
-        --against configs/supervised/swin_t.py swin_tiny_patch4_window7_224-160bb0a5.pth
+    python tools/transfer.py esvit_swin_t epoch_300.pth \
+        --against supervised_swin_t swin_tiny_patch4_window7_224-160bb0a5.pth
 """
 
 import argparse

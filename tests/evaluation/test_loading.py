@@ -14,6 +14,7 @@ from helpers import small_model
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from released_layouts import bare, random_weights, without
 from timm.models.swin_transformer import SwinTransformer
 
 from esvit_plugin import get_model, load_backbone
@@ -160,12 +161,15 @@ def test_a_plain_resnet_is_recognised(tmp_path):
 
 def test_a_plain_swin_is_recognised(tmp_path):
     path = tmp_path / 'swin.pth'
-    weights = {n: torch.randn(s) / 9 for n, s in released_layouts.swin().items()}
-    head = {'head.weight': torch.zeros(5, 32), 'head.bias': torch.zeros(5)}
+    layout = without(released_layouts.layout('swin'), 'head', 'head_dense')
+    weights = {bare(n): v for n, v in random_weights(layout).items()}
+    width = len(weights['norm.weight'])
+    head = {'head.weight': torch.zeros(5, width), 'head.bias': torch.zeros(5)}
     for extra, eps in (({}, 1e-6), (head, 1e-5)):
         torch.save(dict(model={**weights, **extra}), path)
         found = load_backbone('auto', path)
-        assert found.backbone.norm1.eps == eps
+        last = f'norm{found.backbone.num_layers - 1}'
+        assert getattr(found.backbone, last).eps == eps
         images = normalised(found)
         cfg, converted = backbone_from_released(weights)
         plain = MODELS.build({**cfg, 'norm_cfg': dict(type='LN', eps=eps)})
@@ -293,9 +297,10 @@ def test_models_that_there_are_not_are_named(tmp_path):
     damaged.write_bytes(b'no weights')
     with pytest.raises(ValueError, match='damaged or no .safetensors'):
         load_backbone('timm::resnet10t', damaged)
-    released = dict(student={}, teacher={}, dino_loss={})
+    network = {'module.conv1.weight': torch.zeros(1)}
+    released = dict(student=network, teacher=network, dino_loss={})
     torch.save(released, checkpoint)
-    with pytest.raises(ValueError, match='convert it first with .*esvit_to_mmpretrain'):
+    with pytest.raises(ValueError, match='Convert it first: .*esvit_to_mmpretrain'):
         load_backbone('auto', checkpoint)
 
 
@@ -324,9 +329,9 @@ def test_configs_are_found_by_the_names_of_mmpretrain():
 @pytest.mark.parametrize(
     ('name', 'width', 'plain'),
     [
-        ('swin_t', 768, 'swin_tiny_patch4_window7_224'),
-        ('deit_s', 384, 'deit_small_patch16_224'),
-        ('resnet50', 2048, 'resnet50'),
+        ('supervised_swin_t', 768, 'swin_tiny_patch4_window7_224'),
+        ('supervised_deit_s', 384, 'deit_small_patch16_224'),
+        ('supervised_resnet50', 2048, 'resnet50'),
     ],
 )
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """ResNet-50 trained on ImageNet-1K's labels, 100 epochs.
 
-    python tools/transfer.py configs/esvit_resnet50.py work_dirs/esvit_resnet50/epoch_300.pth --against configs/supervised/resnet50.py resnet50_8xb32_in1k_20210831-ea4938fc.pth
+    python tools/transfer.py configs/esvit_resnet50.py work_dirs/esvit_resnet50/epoch_300.pth --against configs/supervised/supervised_resnet50.py resnet50_8xb32_in1k_20210831-ea4938fc.pth
 
 The checkpoint is mmpretrain's resnet50_8xb32_in1k:
 https://download.openmmlab.com/mmclassification/v0/resnet/resnet50_8xb32_in1k_20210831-ea4938fc.pth

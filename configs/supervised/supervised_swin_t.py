@@ -1,6 +1,6 @@
 """Swin-T trained on ImageNet-1K's labels, 300 epochs: what the paper compares with.
 
-    python tools/transfer.py configs/esvit_swin_t.py work_dirs/esvit_swin_t/epoch_300.pth --against configs/supervised/swin_t.py swin_tiny_patch4_window7_224-160bb0a5.pth
+    python tools/transfer.py configs/esvit_swin_t.py work_dirs/esvit_swin_t/epoch_300.pth --against configs/supervised/supervised_swin_t.py swin_tiny_patch4_window7_224-160bb0a5.pth
 
 The checkpoint is mmpretrain's swin-tiny_3rdparty_in1k, the weights of the Swin authors:
 https://download.openmmlab.com/mmclassification/v0/swin-transformer/convert/swin_tiny_patch4_window7_224-160bb0a5.pth
