@@ -25,7 +25,7 @@ from esvit_plugin.engine.launch import (
 )
 from esvit_plugin.evaluation import knn_accuracy
 from esvit_plugin.models import EsViT
-from esvit_plugin.models.features import take_view
+from esvit_plugin.models.view_and_regions import take_view
 
 
 def parse_args() -> argparse.Namespace:

@@ -22,17 +22,15 @@ from esvit_plugin.engine.launch import (
     set_work_dir,
 )
 from esvit_plugin.evaluation import (
-    draw_curves,
     knn_accuracy,
     match_regions,
     mirrored_copy,
-    plot_correspondence,
-    read_scalars,
     region_map,
 )
-from esvit_plugin.evaluation.figures import check_matplotlib
 from esvit_plugin.evaluation.images import open_images
 from esvit_plugin.models import EsViT
+from esvit_plugin.visualization import draw_curves, plot_correspondence, read_scalars
+from esvit_plugin.visualization.figures import check_matplotlib
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 CONFIG = osp.join(ROOT, 'configs', 'demo', 'esvit_swin_photos.py')

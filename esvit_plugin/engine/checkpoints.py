@@ -18,7 +18,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..models.released_names import CONVERTER, is_released_training
+from ..models.conversion.names import CONVERTER, is_released_training
 
 # In the names of files that are not finished.
 UNFINISHED = '.part'

@@ -10,7 +10,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..models.released_names import (
+from ..models.conversion.names import (
     STUDENT,
     TEACHER,
     convert_first,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..apis import find_model_config, get_model, read_weights
 from ..engine.cli import Failure
 from ..models import EsViT
-from ..models.backbones.released import backbone_from_released
+from ..models.conversion.backbones import backbone_from_released
 from .frozen import FrozenBackbone
 
 AUTO = 'auto'

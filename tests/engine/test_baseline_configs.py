@@ -16,7 +16,7 @@ from esvit_plugin.engine.launch import (
     drop_late_schedules,
     load_config,
 )
-from esvit_plugin.models.features import split_features
+from esvit_plugin.models.view_and_regions import split_features
 
 pytestmark = pytest.mark.slow
 

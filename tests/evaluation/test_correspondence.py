@@ -14,10 +14,10 @@ from esvit_plugin.evaluation import (
     match_accuracy,
     match_regions,
     mirrored_copy,
-    plot_correspondence,
     region_map,
 )
 from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.visualization import plot_correspondence
 
 
 def test_a_mirrored_map_corresponds_everywhere():

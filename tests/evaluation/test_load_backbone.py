@@ -19,8 +19,8 @@ from timm.models.swin_transformer import SwinTransformer
 
 from esvit_plugin import get_model, load_backbone
 from esvit_plugin.evaluation.loading import network_of
-from esvit_plugin.models.backbones.released import backbone_from_released
-from esvit_plugin.models.features import split_features
+from esvit_plugin.models.conversion.backbones import backbone_from_released
+from esvit_plugin.models.view_and_regions import split_features
 
 VIT = {**BACKBONES['DeiT'][0], 'out_type': 'cls_token'}
 SWIN = {**BACKBONES['EsViTSwin'][0], 'type': 'SwinTransformer', 'window_size': 2}

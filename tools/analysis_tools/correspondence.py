@@ -26,11 +26,9 @@ from esvit_plugin.evaluation import (
     cropped_copy,
     match_regions,
     mirrored_copy,
-    plot_correspondence,
     region_map,
 )
 from esvit_plugin.evaluation.correspondence import Matches
-from esvit_plugin.evaluation.figures import check_matplotlib
 from esvit_plugin.evaluation.images import open_images
 from esvit_plugin.evaluation.loading import network_of
 from esvit_plugin.evaluation.options import (
@@ -44,6 +42,8 @@ from esvit_plugin.evaluation.view_pairs import (
     PAIRS,
     Placement,
 )
+from esvit_plugin.visualization import plot_correspondence
+from esvit_plugin.visualization.figures import check_matplotlib
 
 MEASURES = ('accuracy', 'pixel_error', 'similarity')
 Views = tuple[np.ndarray, np.ndarray]

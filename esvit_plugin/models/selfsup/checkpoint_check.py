@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor, nn
 
-from ..released_names import STUDENT, TEACHER, convert_first, must_convert
+from ..conversion.names import STUDENT, TEACHER, convert_first, must_convert
 
 # Tables that backbones resize on loading when their input or window changed.
 _RESIZED = ('relative_position', 'pos_embed')

@@ -10,10 +10,14 @@ from mmpretrain.models.backbones import ResNet, VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..released_names import MARKERS
-from .cvt import CvT, cvt_from_released
-from .swin import EsViTSwin, swin_from_released
-from .vil import ViL, vil_from_released
+from ..backbones.cvt import CvT
+from ..backbones.swin import EsViTSwin
+from ..backbones.vil import ViL
+from .cvt import cvt_from_released
+from .names import MARKERS
+from .renames import VIT, to_ours
+from .swin import swin_from_released
+from .vil import vil_from_released
 
 Weights = Mapping[str, Tensor]
 
@@ -242,16 +246,6 @@ def _vit_config(state_dict: Weights) -> dict[str, Any]:
     )
 
 
-_VIT_RENAMES = (
-    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
-    (r'^norm\.', 'ln1.'),
-    (r'^blocks\.(\d+)\.norm([12])\.', r'layers.\1.ln\2.'),
-    (r'^blocks\.(\d+)\.mlp\.fc1\.', r'layers.\1.ffn.layers.0.0.'),
-    (r'^blocks\.(\d+)\.mlp\.fc2\.', r'layers.\1.ffn.layers.1.'),
-    (r'^blocks\.', 'layers.'),
-)
-
-
 def vit_from_released(state_dict: Weights) -> dict[str, Tensor]:
     """Rename ViT weights (timm's names too) to those of ``VisionTransformer``.
 
@@ -261,12 +255,7 @@ def vit_from_released(state_dict: Weights) -> dict[str, Tensor]:
     Returns:
         Weights by mmpretrain's name; unknown names unchanged.
     """
-    converted: dict[str, Tensor] = OrderedDict()
-    for name, value in state_dict.items():
-        for pattern, replacement in _VIT_RENAMES:
-            name = re.sub(pattern, replacement, name)
-        converted[name] = value
-    return converted
+    return OrderedDict((to_ours(name, VIT), v) for name, v in state_dict.items())
 
 
 def _resnet_config(state_dict: Weights) -> dict[str, Any]:
