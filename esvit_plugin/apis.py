@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .engine.checkpoints import check_finite_weights, load_checkpoint_file
 from .engine.cli import Failure
-from .engine.launch import load_config
+from .engine.configs import load_config
 from .models import EsViT
 from .models.conversion.names import convert_first, is_released_training, must_convert
 from .models.selfsup.checkpoint_check import load_backbone_alone

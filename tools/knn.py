@@ -17,12 +17,9 @@ from torch import Tensor
 from esvit_plugin import get_model
 from esvit_plugin.engine.cli import run_tool
 from esvit_plugin.engine.config_checks import check_knn
+from esvit_plugin.engine.configs import check_data_roots, load_config
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
-from esvit_plugin.engine.launch import (
-    add_config_options,
-    check_data_roots,
-    load_config,
-)
+from esvit_plugin.engine.options import add_config_options
 from esvit_plugin.evaluation import knn_accuracy
 from esvit_plugin.models import EsViT
 from esvit_plugin.models.view_and_regions import take_view

@@ -13,14 +13,10 @@ import torch
 
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output_folder, run_tool
+from esvit_plugin.engine.configs import drop_late_schedules, load_config
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
-from esvit_plugin.engine.launch import (
-    add_run_options,
-    build_runner,
-    drop_late_schedules,
-    load_config,
-    set_work_dir,
-)
+from esvit_plugin.engine.launch import build_runner
+from esvit_plugin.engine.options import add_run_options, set_work_dir
 from esvit_plugin.evaluation import (
     knn_accuracy,
     match_regions,

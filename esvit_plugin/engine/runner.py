@@ -59,7 +59,7 @@ class EsViTRunner(Runner):
     def from_cfg(cls, cfg: Any) -> Runner:
         """Build the runner of a config, after checking its names and values."""
         from .config_checks import check_config
-        from .launch import drop_late_schedules
+        from .configs import drop_late_schedules
 
         check_config(cfg)
         drop_late_schedules(cfg)

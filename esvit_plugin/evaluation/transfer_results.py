@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.checkpoints import atomic_file
-from ..engine.launch import load_config
+from ..engine.configs import load_config
 from .transfer import NAMES, config_path, in_order
 
 # What is known of one model: its 'settings', and its 'results' by data set.
