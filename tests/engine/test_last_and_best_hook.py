@@ -46,14 +46,14 @@ class FakeRunner:
 
 def test_last_and_best():
     hook, info = LastAndBestHook(['accuracy/top*']), {}
-    table = FromTable(50.0, 52.5, 51.0)
+    table = FromTable(50.0, 52.5, 52.5, 51.0)
     runner = FakeRunner(info)
     table.run(hook, runner, (1, 2))
     # Resumed in between: the message hub is part of a checkpoint.
     runner = FakeRunner(dict(info))
-    table.run(LastAndBestHook(['accuracy/top*']), runner, (3,))
+    table.run(LastAndBestHook(['accuracy/top*']), runner, (3, 4))
     hook.after_train(runner)
-    assert runner.lines == ['accuracy/top1: last 51.00 (epoch 3), best 52.50 (epoch 2)']
+    assert runner.lines == ['accuracy/top1: last 51.00 (epoch 4), best 52.50 (epoch 2)']
 
 
 @DATASETS.register_module()

@@ -38,7 +38,8 @@ class LastAndBestHook(Hook):
                 continue
             found = (float(value), runner.epoch)
             best = record.get(key, dict(best=found))['best']
-            record[key] = dict(last=found, best=max(found, best, key=lambda v: v[0]))
+            # Of equal ones the earliest.
+            record[key] = dict(last=found, best=max(best, found, key=lambda v: v[0]))
         runner.message_hub.update_info(_RECORD, record)
 
     def after_train(self, runner: Runner) -> None:
