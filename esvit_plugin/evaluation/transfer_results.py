@@ -70,6 +70,13 @@ def labels(columns: list[Column]) -> list[str]:
         more = [Path(one[key]).stem for one in settings]
         if len(set(more)) > 1:
             short = [', '.join(pair) for pair in zip(short, more, strict=True)]
+    if len(set(short)) < len(short):
+        # Files of one name in different folders.
+        paths = [Path(one['checkpoint']) for one in settings]
+        short = [
+            f'{name}, {path.parent.name}/{path.name}'
+            for name, path in zip(short, paths, strict=True)
+        ]
     return short
 
 

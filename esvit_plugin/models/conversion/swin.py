@@ -1,5 +1,6 @@
 """Swin's weights: the authors' program's and timm's names, and this package's."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -10,7 +11,7 @@ from .renames import SWIN, to_ours
 
 
 def swin_from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the Swin weights of the authors' program to those of ``EsViTSwin``.
+    """Rename Swin weights of the authors' program, or timm's, to ``EsViTSwin``'s.
 
     Args:
         state_dict: Backbone weights by released name (no ``module.`` prefix).
@@ -22,10 +23,15 @@ def swin_from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     stages = [int(k.split('.')[1]) for k in state_dict if k.startswith('layers.')]
     last = max(stages, default=3)
+    # timm has patch merging at the beginning of the next stage.
+    shifted = not any(k.startswith('layers.0.downsample.') for k in state_dict)
     converted: dict[str, Tensor] = OrderedDict()
     for released, value in state_dict.items():
         if released.endswith(('attn_mask', 'relative_position_index')):
             continue  # rebuilt for each map size; follows from the table's shape
+        merging = re.match(r'layers\.(\d+)(?=\.downsample\.)', released)
+        if merging and shifted:
+            released = f'layers.{int(merging[1]) - 1}{released[merging.end() :]}'
         name = to_ours(released, SWIN)
         if name.startswith('norm.'):
             name = name.replace('norm.', f'norm{last}.', 1)
