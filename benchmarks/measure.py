@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from esvit_plugin.engine.launch import keep_freed_memory
+from esvit_plugin.engine.memory import keep_freed_memory
 
 # Given the options and a device, builds everything and returns one step.
 Variant = Callable[[argparse.Namespace, torch.device], Callable[[], Any]]

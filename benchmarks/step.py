@@ -24,7 +24,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from plain import plain_model
 
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'esvit_swin_t.py'
 

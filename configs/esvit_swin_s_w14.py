@@ -5,6 +5,7 @@ The region task joins after 180 of 300 epochs of views alone:
     tools/dist_train.sh configs/esvit_swin_s_w14_view.py 8
     tools/dist_train.sh configs/esvit_swin_s_w14.py 8 --resume work_dirs/esvit_swin_s_w14_view/milestone_180.pth
 
+The first may be stopped after epoch 180; with max_epochs=180 its schedules would end there.
 The second command takes over student, teacher, centres and schedules; AdamW begins
 without moments, as in the released runs (RegionTaskHook.reset_optimizer).
 

@@ -5,6 +5,7 @@ The region task joins after 200 of 300 epochs of views alone:
     tools/dist_train.sh configs/esvit_vil_t_view_b1024.py 8
     tools/dist_train.sh configs/esvit_vil_t.py 8 --resume work_dirs/esvit_vil_t_view_b1024/milestone_200.pth
 
+The first may be stopped after epoch 200; with max_epochs=200 its schedules would end there.
 The second command takes over student, teacher, centres and schedules; AdamW begins
 without moments, as in the released runs (RegionTaskHook.reset_optimizer).
 

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from .engine.checkpoints import check_finite_weights, load_checkpoint_file
 from .engine.cli import Failure
-from .engine.launch import load_config
+from .engine.configs import load_config
 from .models import EsViT
-from .models.released_names import convert_first, is_released_training, must_convert
+from .models.conversion.names import convert_first, is_released_training, must_convert
 from .models.selfsup.checkpoint_check import load_backbone_alone
+from .models.strict_loading import check_bias_tables
 
 _CONFIGS = Path(__file__).resolve().parent / 'configs'
 
@@ -88,6 +89,7 @@ def _load_weights(model: Any, weights: dict[str, Any], path: str) -> None:
         # An EsViT checks the names itself, and may lack its region parts.
         strict = not isinstance(model, EsViT)
         _load_checkpoint_to_model(model, dict(state_dict=weights), strict)
+        check_bias_tables(model.state_dict(), weights)
     except ValueError as error:
         text = str(error)
         raise ValueError(text if path in text else f'{path}: {text}') from error
@@ -150,6 +152,11 @@ def _read_safetensors(path: str) -> dict[str, Any]:
             f'The checkpoint {path} is damaged or no .safetensors ({error}); copy it '
             'again.'
         ) from error
+
+
+def config_path(name: str) -> str:
+    """The file of a config of this package by its name; anything else unchanged."""
+    return str(_named_configs().get(name, name))
 
 
 def _named_configs() -> dict[str, Path]:

@@ -23,6 +23,17 @@ def test_models_have_the_names_of_the_configs():
         get_model('esvit_resnet')
 
 
+def test_weights_of_another_window_are_refused(tmp_path):
+    """They would be resized, and give other features without a word."""
+    other = get_model(small_model(window_size=2))
+    whole = saved(other, tmp_path / 'whole.pth')
+    alone = saved(other.get_backbone(), tmp_path / 'alone.pth')
+    for path in (whole, alone):
+        with pytest.raises(ValueError, match='3 x 3 offsets, .* another window_size'):
+            get_model(small_model(), path)
+        get_model(small_model(window_size=2), path)
+
+
 def test_baselines_are_models_of_mmpretrain(tmp_path):
     assert {'mocov3_swin_t', 'mae_vit_b'} <= set(list_models())
     source = get_model('simmim_swin_t')

@@ -8,8 +8,8 @@ import torch
 import yaml
 from mmpretrain.registry import MODELS, TRANSFORMS
 
-from esvit_plugin.engine.launch import load_config
-from esvit_plugin.models.features import split_features
+from esvit_plugin.engine.configs import load_config
+from esvit_plugin.models.view_and_regions import split_features
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 ALL = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 # Run, and the epochs whose checkpoints the linear and the k-NN evaluation read: those

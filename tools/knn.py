@@ -15,17 +15,15 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from esvit_plugin import get_model
+from esvit_plugin.apis import config_path
 from esvit_plugin.engine.cli import run_tool
 from esvit_plugin.engine.config_checks import check_knn
+from esvit_plugin.engine.configs import check_data_roots, load_config
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
-from esvit_plugin.engine.launch import (
-    add_config_options,
-    check_data_roots,
-    load_config,
-)
+from esvit_plugin.engine.options import add_config_options
 from esvit_plugin.evaluation import knn_accuracy
 from esvit_plugin.models import EsViT
-from esvit_plugin.models.features import take_view
+from esvit_plugin.models.view_and_regions import take_view
 
 
 def parse_args() -> argparse.Namespace:
@@ -123,6 +121,7 @@ def extract_view(model: Any, images: Tensor, source: str) -> Tensor:
 def main() -> None:
     """Extract the features of both sets and classify."""
     args = parse_args()
+    args.config = config_path(args.config)
     cfg = load_config(args.config, args.cfg_options)
     merge_args(cfg, args)
     check_data_roots(cfg)

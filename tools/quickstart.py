@@ -13,26 +13,20 @@ import torch
 
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output_folder, run_tool
+from esvit_plugin.engine.configs import drop_late_schedules, load_config
 from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
-from esvit_plugin.engine.launch import (
-    add_run_options,
-    build_runner,
-    drop_late_schedules,
-    load_config,
-    set_work_dir,
-)
+from esvit_plugin.engine.launch import build_runner
+from esvit_plugin.engine.options import add_run_options, set_work_dir
 from esvit_plugin.evaluation import (
-    draw_curves,
     knn_accuracy,
     match_regions,
     mirrored_copy,
-    plot_correspondence,
-    read_scalars,
     region_map,
 )
-from esvit_plugin.evaluation.figures import check_matplotlib
 from esvit_plugin.evaluation.images import open_images
 from esvit_plugin.models import EsViT
+from esvit_plugin.visualization import draw_curves, plot_correspondence, read_scalars
+from esvit_plugin.visualization.figures import check_matplotlib
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 CONFIG = osp.join(ROOT, 'configs', 'demo', 'esvit_swin_photos.py')

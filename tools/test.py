@@ -12,13 +12,9 @@ from torch import nn
 from esvit_plugin.apis import read_weights
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output, run_tool
-from esvit_plugin.engine.launch import (
-    add_launch_options,
-    build_runner,
-    load_config,
-    prepare_launch,
-    set_work_dir,
-)
+from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.launch import build_runner, prepare_launch
+from esvit_plugin.engine.options import add_launch_options, set_work_dir
 
 
 class SaveMetricsHook(Hook):

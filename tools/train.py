@@ -6,15 +6,13 @@ import os
 from mmengine.config import Config
 
 from esvit_plugin.engine.cli import run_tool
-from esvit_plugin.engine.launch import (
-    add_launch_options,
-    build_runner,
+from esvit_plugin.engine.configs import (
     check_data_roots,
     drop_late_schedules,
     load_config,
-    prepare_launch,
-    set_work_dir,
 )
+from esvit_plugin.engine.launch import build_runner, prepare_launch
+from esvit_plugin.engine.options import add_launch_options, set_work_dir
 
 _AMP_WRAPPERS = {
     'OptimWrapper': 'AmpOptimWrapper',

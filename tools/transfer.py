@@ -96,6 +96,8 @@ def model_settings(args: argparse.Namespace) -> list[dict[str, Any]]:
     models = [(args.config, args.checkpoint, network_of(args.config, args.student))]
     if args.against:
         models.append((*args.against, network_of(args.against[0])))
+    if len(models) > 1 and models[0] == models[1]:
+        raise ValueError(f'--against is the model itself: {args.config}.')
     return [
         dict(
             config=config,

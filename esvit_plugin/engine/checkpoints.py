@@ -18,7 +18,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..models.released_names import CONVERTER, is_released_training
+from ..models.conversion.names import CONVERTER, is_released_training
 
 # In the names of files that are not finished.
 UNFINISHED = '.part'
@@ -151,9 +151,11 @@ def load_checkpoint_file(
     except pickle.UnpicklingError as error:
         raise _not_loaded(path, error) from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as e:
-        reason = str(e).strip().splitlines()[:1]
+        first = ''.join(str(e).strip().splitlines()[:1])[:200]
+        # Of other files torch's reader may only say a number.
+        reason = '' if not first or first.isdigit() else f': {first}'
         raise ValueError(
-            f'{path} is no checkpoint that torch can read: {"".join(reason)[:200]}'
+            f'{path} is no checkpoint that torch can read{reason}'
         ) from None
     return _checked_content(checkpoint, path, released)
 

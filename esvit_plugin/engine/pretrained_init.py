@@ -10,22 +10,26 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..models.released_names import (
+from ..models.conversion.names import (
     STUDENT,
     TEACHER,
     convert_first,
     find_network,
     must_convert,
 )
+from ..models.strict_loading import check_bias_tables, wants_whole_weights
+
+# Loading fits these to another window or image.
+_RESIZED = ('relative_position_bias_table', 'relative_position_index', 'pos_embed')
 
 
 @contextlib.contextmanager
 def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator[None]:
     """Refuse a file without a tensor of a model, while mmengine loads it.
 
-    mmengine only logs what does not fit, so that a file whose names are others, or lie
-    under another prefix, trains from random weights. Some tensors may be missing or
-    left over, as in mmengine.
+    mmengine only logs what does not fit, so that a file whose names or shapes are
+    others, or lie under another prefix, trains from random weights. Some tensors may be
+    missing or left over, as in mmengine, except within ``whole_weights``.
 
     Args:
         model: The model, which may be wrapped for several processes.
@@ -37,13 +41,35 @@ def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator
             refused by the model; the message names it and says what to do.
     """
     model = model.module if is_model_wrapper(model) else model
-    own = set(model.state_dict())
+    tensors = model.state_dict()
+    own = set(tensors)
+    strict = wants_whole_weights()
 
     def check(_: nn.Module, state_dict: Mapping[str, Any], *args: Any) -> None:
-        if must_convert(state_dict, own) or (own and not own & set(state_dict)):
+        shared = own & set(state_dict)
+        if must_convert(state_dict, own) or (own and not shared):
             raise ValueError(_explain(model, own, state_dict, path, prefix))
+        misfits = [
+            f'{name} {tuple(state_dict[name].shape)} instead of '
+            f'{tuple(tensors[name].shape)}'
+            for name in sorted(shared)
+            if state_dict[name].shape != tensors[name].shape
+            and not name.endswith(_RESIZED)
+        ]
+        missing = sorted(n for n, _ in model.named_parameters() if n not in state_dict)
+        if misfits and len(misfits) == len(shared) or strict and (misfits or missing):
+            what = f'lacks {", ".join(missing[:3])}' if missing else f'has {misfits[0]}'
+            raise ValueError(
+                f'{path} is of another architecture than the {type(model).__name__} of '
+                f'the config: it {what}. Use the config of its architecture.'
+            )
+        if strict:
+            check_bias_tables(tensors, state_dict)
 
     handle = model.register_load_state_dict_pre_hook(check)
+    if strict:
+        # Before those of backbones, which resize tables.
+        model._load_state_dict_pre_hooks.move_to_end(handle.id, last=False)
     try:
         yield
     except AssertionError as error:

@@ -30,6 +30,15 @@ from .resume import (
 
 # Seconds after which loader workers that give no batch end the run.
 WORKER_TIMEOUT = 1800
+# Default hooks that mmengine has without being told; it drops these alone by None.
+_MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
 
 
 @RUNNERS.register_module()
@@ -59,11 +68,22 @@ class EsViTRunner(Runner):
     def from_cfg(cls, cfg: Any) -> Runner:
         """Build the runner of a config, after checking its names and values."""
         from .config_checks import check_config
-        from .launch import drop_late_schedules
+        from .configs import drop_late_schedules
 
         check_config(cfg)
         drop_late_schedules(cfg)
         return super().from_cfg(cfg)
+
+    def register_default_hooks(
+        self, hooks: dict[str, Hook | dict | None] | None = None
+    ) -> None:
+        """Register the default hooks; None leaves out any, not only mmengine's own."""
+        kept = {
+            name: hook
+            for name, hook in (hooks or {}).items()
+            if hook is not None or name in _MMENGINE_HOOKS
+        }
+        super().register_default_hooks(kept)
 
     def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
         """Register a hook; this package's in place of mmengine's ``CheckpointHook``."""

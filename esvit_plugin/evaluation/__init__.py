@@ -1,19 +1,14 @@
-"""Protocols that give numbers of what a model learnt, and pictures of it."""
+"""Protocols that give numbers of what a model learnt."""
 
 from .attention import BlockAttention, has_attention, last_attention
-from .attention_figure import draw_attention
 from .attention_statistics import head_entropy, mass_mask
 from .correspondence import (
     best_matches,
-    draw_correspondence,
     match_accuracy,
     match_regions,
-    plot_correspondence,
     region_map,
 )
-from .curves import draw_curves, read_scalars, run_names
-from .embedding import draw_embedding
-from .features import extract_features
+from .extraction import extract_features
 from .frozen import FrozenBackbone
 from .knn import knn_accuracy, weighted_knn
 from .logistic_regression import ProbeResult, logistic_probe
@@ -28,10 +23,6 @@ __all__ = [
     'ProbeResult',
     'best_matches',
     'cropped_copy',
-    'draw_attention',
-    'draw_correspondence',
-    'draw_curves',
-    'draw_embedding',
     'extract_features',
     'has_attention',
     'head_entropy',
@@ -42,9 +33,6 @@ __all__ = [
     'match_accuracy',
     'match_regions',
     'mirrored_copy',
-    'plot_correspondence',
-    'read_scalars',
     'region_map',
-    'run_names',
     'weighted_knn',
 ]

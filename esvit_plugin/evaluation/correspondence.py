@@ -1,22 +1,15 @@
-"""Which regions of two views of an image correspond, and a picture of it."""
+"""Which regions of two views of an image correspond."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .figures import new_figure
 from .images import model_inputs
 from .view_pairs import MIRRORED, Placement
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# Of right and wrong matches, and of those between two images.
-_COLOURS = {True: 'lime', False: 'red', None: 'deepskyblue'}
 
 
 class Matches(NamedTuple):
@@ -122,7 +115,7 @@ def match_regions(
     return Matches(
         pairs,
         float(similarity.mean()),
-        _is_right(pairs, *grids, place),
+        is_right(pairs, *grids, place),
         float(apart.norm(dim=-1).mean()),
     )
 
@@ -131,11 +124,11 @@ def _offsets(
     pairs: Tensor, grid: Sequence[int], other: Sequence[int], place: Placement
 ) -> Tensor:
     """Ways (M, 2) from the first regions' centres to the true places, in grid steps."""
-    true = place.in_first(_centres(pairs[:, 1], other))
-    return (true - _centres(pairs[:, 0], grid)) * torch.tensor(grid)
+    true = place.in_first(region_centres(pairs[:, 1], other))
+    return (true - region_centres(pairs[:, 0], grid)) * torch.tensor(grid)
 
 
-def _is_right(
+def is_right(
     pairs: Tensor, grid: Sequence[int], other: Sequence[int], place: Placement
 ) -> Tensor:
     """Whether the true place lies in the first region, bool (M,)."""
@@ -144,7 +137,7 @@ def _is_right(
     return ((offsets >= -0.5) & (offsets < 0.5)).all(-1)
 
 
-def _centres(index: Tensor, grid: Sequence[int]) -> Tensor:
+def region_centres(index: Tensor, grid: Sequence[int]) -> Tensor:
     """Centres (M, 2) of regions of a grid, as shares of its height and width."""
     cells = torch.stack([index // grid[1], index % grid[1]], -1)
     return (cells + 0.5).double() / torch.tensor(grid)
@@ -173,86 +166,3 @@ def match_accuracy(
     """
     found: Any = match_regions(source, target, num_matches, step)
     return found.accuracy, found.error
-
-
-def draw_correspondence(
-    images: tuple[np.ndarray, np.ndarray],
-    grid: Sequence[int],
-    matches: Sequence[tuple[str, Tensor]],
-    place: Placement | None = MIRRORED,
-) -> 'Figure':
-    """Draw matches between two views, one row for each model.
-
-    A line joins the centres of two matched regions; green where the second view
-    shows the same place, red elsewhere, and blue where there is no true place.
-
-    Args:
-        images: The two views, RGB uint8 arrays of one shape (H, W, 3).
-        grid: Height and width of the grid of regions.
-        matches: Title and index pairs (M, 2) of each row.
-        place: Where the second view lies in the first; None where it is of another
-            image. Defaults to the mirrored copy.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ImportError: If matplotlib is missing.
-    """
-    height, width = images[0].shape[:2]
-    gap = np.full((height, width // 16, 3), 255, np.uint8)
-    canvas = np.concatenate([images[0], gap, images[1]], axis=1)
-    figure = new_figure(8, 4.3 * len(matches))
-    axes = figure.subplots(len(matches), 1, squeeze=False)
-    for axis, (title, pairs) in zip(axes[:, 0], matches, strict=True):
-        axis.imshow(canvas)
-        ends = [_centres(index, grid) for index in pairs.T]
-        right = _shown(pairs, grid, place)
-        for first, second, same in zip(*ends, right, strict=True):
-            (y, x), (y2, x2) = first.tolist(), second.tolist()
-            xs = [x * width, x2 * width + width + gap.shape[1]]
-            ys = [y * height, y2 * height]
-            axis.plot(
-                xs,
-                ys,
-                color=_COLOURS[same],
-                marker='o',
-                markersize=5,
-                linewidth=1.5,
-                zorder=3 if same else 2,  # no right match lies under a wrong one
-            )
-        axis.set_title(title)
-        axis.axis('off')
-    figure.tight_layout()
-    return figure
-
-
-def _shown(
-    pairs: Tensor, grid: Sequence[int], place: Placement | None
-) -> Sequence[bool | None]:
-    """Whether each match is right, None where that cannot be said."""
-    if place is None:
-        return [None] * len(pairs)
-    return _is_right(pairs, grid, grid, place).tolist()
-
-
-def plot_correspondence(
-    path: str,
-    images: tuple[np.ndarray, np.ndarray],
-    grid: Sequence[int],
-    matches: Sequence[tuple[str, Tensor]],
-    place: Placement | None = MIRRORED,
-) -> None:
-    """Write the picture of ``draw_correspondence`` to a file.
-
-    Args:
-        path: File to write, e.g. a ``.png``.
-        images: As for ``draw_correspondence``, like the others.
-        grid: Height and width of the grid of regions.
-        matches: Title and index pairs (M, 2) of each row.
-        place: Where the second view lies in the first.
-
-    Raises:
-        ImportError: If matplotlib is missing.
-    """
-    draw_correspondence(images, grid, matches, place).savefig(path)

@@ -12,8 +12,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..models.features import split_features, take_view
 from ..models.last_blocks import has_blocks, pool_last_blocks
+from ..models.view_and_regions import split_features, take_view
 
 FEATURES = ('pooled', 'last_blocks')
 

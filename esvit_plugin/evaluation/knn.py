@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..models.checks import check_temperatures
-from .features import extract_features
+from .extraction import extract_features
 
 
 @torch.no_grad()

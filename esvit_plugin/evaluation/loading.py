@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from ..apis import find_model_config, get_model, read_weights
 from ..engine.cli import Failure
 from ..models import EsViT
-from ..models.backbones.released import backbone_from_released
+from ..models.conversion.backbones import backbone_from_released, rename_released
+from ..models.strict_loading import check_bias_tables
 from .frozen import FrozenBackbone
 
 AUTO = 'auto'
@@ -157,7 +158,7 @@ def _recognised(
             f'{AUTO}.'
         )
     try:
-        cfg, converted = backbone_from_released(_plain_names(weights))
+        cfg, converted = backbone_from_released(_without_heads(weights))
     except ValueError as error:
         raise ValueError(f'{checkpoint}: {error} {_REMEDY[AUTO]}') from error
     if cfg['type'] == 'EsViTSwin':
@@ -171,19 +172,8 @@ def _recognised(
     return MODELS.build(cfg), converted
 
 
-def _plain_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without classification heads, and with Swin's patch merging at the end of stages.
-
-    There its authors have it; timm has it at the beginning of the next stage.
-    """
-    kept = {n: v for n, v in weights.items() if not n.startswith(_HEADS)}
-    merging = re.compile(r'^layers\.(\d+)(?=\.downsample\.)')
-    if any(n.startswith('layers.0.downsample.') for n in kept):
-        return kept
-    return {
-        merging.sub(lambda found: f'layers.{int(found[1]) - 1}', name): value
-        for name, value in kept.items()
-    }
+def _without_heads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n: v for n, v in weights.items() if not n.startswith(_HEADS)}
 
 
 def _timm(
@@ -233,7 +223,7 @@ def _backbone_weights(
         if own - set(kept):
             # If that fails, loading says what is missing.
             with contextlib.suppress(ValueError):
-                kept = backbone_from_released(_plain_names(kept))[1]
+                kept = rename_released(_without_heads(kept))
     if isinstance(backbone, SwinTransformer):
         # The name in old checkpoints, which mmpretrain's own class alone converts.
         last = f'norm{backbone.num_layers - 1}.'
@@ -245,6 +235,10 @@ def _load(
     backbone: nn.Module, weights: dict[str, Tensor], config: str, checkpoint: str
 ) -> None:
     """Load weights that fit the backbone exactly."""
+    try:
+        check_bias_tables(backbone.state_dict(), weights)
+    except ValueError as error:
+        raise Failure(f'{checkpoint}: {error}') from error
     own = {name: value.shape for name, value in backbone.state_dict().items()}
     shapes: list[str] = []
     problem = ''
@@ -253,7 +247,7 @@ def _load(
         # Some backbones leave buffers out that they compute.
         missing = set(found.missing_keys) - set(weights)
         left_over = set(found.unexpected_keys)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         problem = ' '.join(str(error).split())[:200]
         missing, left_over = set(own) - set(weights), set(weights) - set(own)
         shapes = [

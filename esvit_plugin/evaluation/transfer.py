@@ -15,7 +15,7 @@ from mmpretrain.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine.launch import load_config
+from ..engine.configs import load_config
 from .frozen import FrozenBackbone
 from .logistic_regression import IGNORED, logistic_probe
 

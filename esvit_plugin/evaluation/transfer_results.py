@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.checkpoints import atomic_file
-from ..engine.launch import load_config
+from ..engine.configs import load_config
 from .transfer import NAMES, config_path, in_order
 
 # What is known of one model: its 'settings', and its 'results' by data set.
@@ -70,6 +70,13 @@ def labels(columns: list[Column]) -> list[str]:
         more = [Path(one[key]).stem for one in settings]
         if len(set(more)) > 1:
             short = [', '.join(pair) for pair in zip(short, more, strict=True)]
+    if len(set(short)) < len(short):
+        # Files of one name in different folders.
+        paths = [Path(one['checkpoint']) for one in settings]
+        short = [
+            f'{name}, {path.parent.name}/{path.name}'
+            for name, path in zip(short, paths, strict=True)
+        ]
     return short
 
 

@@ -77,18 +77,25 @@ def cropped_copy(
     image: np.ndarray,
     rng: np.random.Generator,
     scale: tuple[float, float] = (0.4, 0.6),
+    jitter_prob: float = JITTER_PROB,
 ) -> tuple[np.ndarray, Placement]:
-    """A second view: a random crop of the image, resized to its size.
+    """A second view: a random crop of an image, resized to its size, and augmented.
+
+    As in the authors' program it is flipped with probability 0.5, its colours are
+    jittered, and it is grey with probability 0.2.
 
     Args:
         image: RGB uint8 array of shape (S, S, 3).
         rng: Draws the crop, with the aspect ratios of training.
         scale: Least and greatest share of the area. Defaults to (0.4, 0.6).
+        jitter_prob: How often colours are jittered. Defaults to 0.8.
 
     Returns:
         RGB uint8 array of the same shape, and where it lies in the image.
     """
-    augment = Augment(flip_prob=0, color_jitter_prob=0, gray_prob=0, blur_prob=0)
+    augment = Augment(
+        flip_prob=0.5, color_jitter_prob=jitter_prob, gray_prob=0.2, blur_prob=0
+    )
     return _view(ViewGroup(len(image), scale=scale, augment=augment), image, rng)
 
 

@@ -8,7 +8,7 @@ import torch
 from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from .features import take_view
+from .view_and_regions import take_view
 
 
 class BlockLayout(NamedTuple):

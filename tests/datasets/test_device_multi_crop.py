@@ -16,9 +16,9 @@ from plain_views import distance, photo, plain_draw, plain_view
 from torch.utils.data import DataLoader
 
 from esvit_plugin.datasets import BundledPhotos, DeviceMultiCrop, MultiCrop, load_photo
+from esvit_plugin.datasets.transforms.device_augment import augment_views
 from esvit_plugin.datasets.transforms.device_multi_crop import IS_RGB, to_row
 from esvit_plugin.datasets.transforms.view_group import ViewGroup
-from esvit_plugin.models.selfsup.device_augment import augment_views
 
 ROOT = Path(__file__).parents[2]
 ALWAYS = dict(

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from esvit_plugin.datasets import OpenImages
 from esvit_plugin.datasets.compact import PackedStrings
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 
 BOXABLE = 'train-images-boxable-with-rotation.csv'
 ALL = 'image_ids_and_rotation.csv'

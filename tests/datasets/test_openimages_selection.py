@@ -16,7 +16,8 @@ from mmengine.logging import MMLogger
 from esvit_plugin.datasets import OpenImages
 from esvit_plugin.datasets.compact import PackedStrings
 from esvit_plugin.datasets.openimages_files import balanced_images, equal_epochs
-from esvit_plugin.engine.launch import add_config_options, load_config
+from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.options import add_config_options
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/dataset_converters/openimages_selection.py'

@@ -21,7 +21,7 @@ from esvit_plugin.datasets import (
     UCF101Frames,
     held_out,
 )
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 
 NAMES = sorted(made_up_transfer.MAKERS)
 METRICS = dict(

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from esvit_plugin.datasets import WebVision
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 
 LISTS = {
     'train_filelist_google': ['google/q2/b.jpg 7', 'google/q1/a b.jpg 0'],

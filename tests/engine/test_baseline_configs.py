@@ -11,12 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmpretrain.registry import MODELS, TRANSFORMS
 
-from esvit_plugin.engine.launch import (
-    build_runner,
-    drop_late_schedules,
-    load_config,
-)
-from esvit_plugin.models.features import split_features
+from esvit_plugin.engine.configs import drop_late_schedules, load_config
+from esvit_plugin.engine.launch import build_runner
+from esvit_plugin.models.view_and_regions import split_features
 
 pytestmark = pytest.mark.slow
 

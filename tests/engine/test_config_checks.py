@@ -15,7 +15,7 @@ from esvit_plugin.engine.config_checks import (
     distance,
     similar,
 )
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'

@@ -15,11 +15,8 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS, TRANSFORMS
 
 from esvit_plugin import get_model
-from esvit_plugin.engine.launch import (
-    build_runner,
-    drop_late_schedules,
-    load_config,
-)
+from esvit_plugin.engine.configs import drop_late_schedules, load_config
+from esvit_plugin.engine.launch import build_runner
 
 pytestmark = pytest.mark.slow
 

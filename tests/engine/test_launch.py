@@ -9,12 +9,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from esvit_plugin.engine import launch
+from esvit_plugin.engine.options import add_config_options
 
 PROGRAM = """
 import resource
 import sys
 import torch
-from esvit_plugin.engine.launch import keep_freed_memory
+from esvit_plugin.engine.memory import keep_freed_memory
 
 def new_pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -63,7 +64,7 @@ def test_launchers_that_did_not_start_this(monkeypatch, launcher, message):
 
 def options(*words):
     parser = argparse.ArgumentParser()
-    launch.add_config_options(parser)
+    add_config_options(parser)
     return parser.parse_args(['--cfg-options', *words]).cfg_options
 
 

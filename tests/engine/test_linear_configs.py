@@ -8,7 +8,8 @@ import torch
 from helpers import one_epoch
 from mmpretrain.registry import MODELS
 
-from esvit_plugin.engine.launch import build_runner, load_config
+from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.launch import build_runner
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'linear'
 # Those of view-only runs are the same but for the checkpoint.

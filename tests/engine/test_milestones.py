@@ -25,3 +25,19 @@ def test_milestones_stay_while_other_checkpoints_go(tmp_path, request):
         'milestone_4.pth',
         'milestone_5.pth',
     ]
+
+
+def test_none_leaves_any_default_hook_out(tmp_path):
+    runner = build_runner(
+        tmp_path,
+        custom_hooks=[dict(type='EMATeacherHook')],
+        default_hooks=dict(
+            timer=None,
+            checkpoint=None,
+            milestone=None,
+            recovery=dict(type='RecoveryHook'),
+        ),
+    )
+    names = {type(hook).__name__ for hook in runner.hooks}
+    assert 'RecoveryHook' in names
+    assert not names & {'IterTimerHook', 'AtomicCheckpointHook', 'CheckpointHook'}

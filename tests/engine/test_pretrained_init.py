@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 
 from esvit_plugin import get_model
 from esvit_plugin.engine import CheckedPretrainedInit
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 
 
 @pytest.fixture

@@ -7,11 +7,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from esvit_plugin.engine.launch import (
-    build_runner,
-    drop_late_schedules,
-    load_config,
-)
+from esvit_plugin.engine.configs import drop_late_schedules, load_config
+from esvit_plugin.engine.launch import build_runner
 
 pytestmark = pytest.mark.slow
 

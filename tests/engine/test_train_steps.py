@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
-from esvit_plugin.models.selfsup.released import esvit_from_released
+from esvit_plugin.models.conversion.esvit import esvit_from_released
 
 
 class _GoldenCrops(Dataset):

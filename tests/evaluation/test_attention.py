@@ -8,13 +8,9 @@ from mmpretrain.models.backbones import TIMMBackbone
 from mmpretrain.registry import MODELS
 from timm.models.swin_transformer import SwinTransformer
 
-from esvit_plugin.evaluation import (
-    draw_attention,
-    has_attention,
-    last_attention,
-    mass_mask,
-)
-from esvit_plugin.evaluation.figures import figure_image
+from esvit_plugin.evaluation import has_attention, last_attention, mass_mask
+from esvit_plugin.visualization import draw_attention
+from esvit_plugin.visualization.figures import figure_image
 
 # Two blocks on a last map larger than the window: the last one is shifted.
 SHIFTED = dict(

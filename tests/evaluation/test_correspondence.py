@@ -14,10 +14,10 @@ from esvit_plugin.evaluation import (
     match_accuracy,
     match_regions,
     mirrored_copy,
-    plot_correspondence,
     region_map,
 )
 from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.visualization import plot_correspondence
 
 
 def test_a_mirrored_map_corresponds_everywhere():
@@ -108,16 +108,24 @@ def test_two_images_have_only_similarity():
 
 def test_a_crop_shows_what_its_placement_says():
     image = load_photo('astronaut')[:256, :256]
-    for seed in range(20):
-        view, place = cropped_copy(image, np.random.default_rng(seed))
+    grey, mirrored = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        view, place = cropped_copy(image, rng, jitter_prob=0)
         assert 0.39 < place.height * place.width < 0.61
         top, left = round(place.top * 256), round(place.left * 256)
         height, width = round(place.height * 256), round(place.width * 256)
-        part = image[top : top + height, left : left + width]
-        plain = np.asarray(Image.fromarray(part).resize((256, 256), Image.BICUBIC))
+        part = Image.fromarray(image[top : top + height, left : left + width])
+        plain = part.resize((256, 256), Image.BICUBIC)
+        grey.append((view == view[..., :1]).all())
+        mirrored.append(place.mirrored)
+        if grey[-1]:
+            plain = plain.convert('L').convert('RGB')
+        shown = np.asarray(plain)[:, ::-1] if place.mirrored else np.asarray(plain)
         assert view.shape == image.shape
-        assert np.abs(plain.astype(int) - view).mean() < 3
-    assert place.mirrored is False
+        assert np.abs(shown.astype(int) - view).mean() < 3
+    # As in the authors' program
+    assert 2 <= sum(grey) <= 16 and 12 <= sum(mirrored) <= 28
 
 
 def test_colours_are_jittered_in_four_of_five_copies():

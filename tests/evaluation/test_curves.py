@@ -4,7 +4,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from esvit_plugin.evaluation import draw_curves, draw_embedding, read_scalars, run_names
+from esvit_plugin.visualization import (
+    draw_curves,
+    draw_embedding,
+    read_scalars,
+    run_names,
+)
 
 
 def write_log(folder, steps, value, name='20260101_000000', extra=()):

@@ -19,8 +19,8 @@ from timm.models.swin_transformer import SwinTransformer
 
 from esvit_plugin import get_model, load_backbone
 from esvit_plugin.evaluation.loading import network_of
-from esvit_plugin.models.backbones.released import backbone_from_released
-from esvit_plugin.models.features import split_features
+from esvit_plugin.models.conversion.backbones import backbone_from_released
+from esvit_plugin.models.view_and_regions import split_features
 
 VIT = {**BACKBONES['DeiT'][0], 'out_type': 'cls_token'}
 SWIN = {**BACKBONES['EsViTSwin'][0], 'type': 'SwinTransformer', 'window_size': 2}
@@ -272,6 +272,34 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     torch.save(dict(model=dict(a=torch.zeros(1))), checkpoint)
     with pytest.raises(ValueError, match='not the weights of a backbone.*timm::NAME'):
         load_backbone('auto', checkpoint)
+
+
+def test_weights_of_another_window_are_refused(tmp_path):
+    arch = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2])
+    small = dict(type='EsViTSwin', arch=arch, img_size=64, out_indices=(1,))
+    paths = {}
+    for window in (4, 8):
+        cfg = classifier({**small, 'window_size': window}, 16)
+        paths[window] = saved(tmp_path, cfg, f'w{window}')[:2]
+    load_backbone(*paths[4])
+    with pytest.raises(RuntimeError, match='7 x 7 offsets, .* 15 x 15'):
+        load_backbone(paths[8][0], paths[4][1])
+
+
+@pytest.mark.parametrize('width', [192, 320])
+def test_vits_that_are_none_of_the_programs_are_refused(tmp_path, width):
+    model = timm.models.VisionTransformer(
+        64,
+        embed_dim=width,
+        depth=1,
+        num_heads=4,
+        class_token=width != 192,
+        global_pool='avg',
+    )
+    torch.save(model.state_dict(), tmp_path / 'vit.pth')
+    message = 'heads of a ViT of width 320' if width == 320 else 'ViT of 16 positions'
+    with pytest.raises(ValueError, match=message):
+        load_backbone('auto', tmp_path / 'vit.pth')
 
 
 def test_models_that_there_are_not_are_named(tmp_path):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from esvit_plugin.models.backbones import biased_attention as module
-from esvit_plugin.models.backbones.biased_attention import biased_attention
+from esvit_plugin.models.layers import biased_attention as module
+from esvit_plugin.models.layers.biased_attention import biased_attention
 
 
 def plain(query, key, value, bias, scale):

@@ -6,8 +6,8 @@ from backbones import BACKBONES
 from helpers import small_model
 from mmpretrain.registry import MODELS
 
-from esvit_plugin.models.features import split_features
 from esvit_plugin.models.last_blocks import LastBlocks, pool_last_blocks
+from esvit_plugin.models.view_and_regions import split_features
 
 TINY = dict(embed_dim=16, depths=(1, 1), num_heads=(1, 2), img_size=64, window_size=4)
 TIMM = {

@@ -141,3 +141,30 @@ def test_what_does_not_fit_is_refused():
         build()(x, mode='train')
     with pytest.raises(TypeError, match='for a LinearSweepClassifier'):
         optim_wrapper(torch.nn.Linear(2, 2))
+
+
+def test_a_backbone_of_another_architecture_is_refused(tmp_path):
+    """mmengine would only log it, and a random backbone would be evaluated."""
+    path = str(tmp_path / 'backbone.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=path)
+
+    def save(**options):
+        backbone = MODELS.build({**SMALL_SWIN, **options})
+        torch.save(dict(state_dict=backbone.state_dict()), path)
+        return backbone
+
+    own = save()
+    model = build(backbone=dict(SMALL_SWIN, init_cfg=init_cfg))
+    model.init_weights()
+    for name, value in own.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[name], value), name
+    arch = SMALL_SWIN['arch']
+    for options, message in (
+        (dict(arch={**arch, 'depths': [1, 1, 1, 1]}), r'lacks stages\.2\.blocks\.1'),
+        (dict(arch={**arch, 'embed_dims': 8}), 'is of another architecture than'),
+        (dict(window_size=2), 'covers 3 x 3 offsets, that of the config 7 x 7'),
+    ):
+        save(**options)
+        model = build(backbone=dict(SMALL_SWIN, init_cfg=init_cfg))
+        with pytest.raises(ValueError, match=message):
+            model.init_weights()

@@ -9,18 +9,18 @@ import torch
 from mmpretrain.registry import MODELS
 from released_layouts import RULES, bare, without
 
-from esvit_plugin.models.backbones.released import (
+from esvit_plugin.models.conversion.backbones import (
     RELEASED_ARCHS,
     backbone_from_released,
 )
-from esvit_plugin.models.features import split_features
-from esvit_plugin.models.last_blocks import pool_last_blocks
-from esvit_plugin.models.released_names import (
+from esvit_plugin.models.conversion.names import (
     MARKERS,
     must_convert,
     unwrap_name,
     unwrap_names,
 )
+from esvit_plugin.models.last_blocks import pool_last_blocks
+from esvit_plugin.models.view_and_regions import split_features
 
 CASES = {
     'swin_t_w7': 'swin_tiny',

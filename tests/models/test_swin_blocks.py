@@ -6,12 +6,12 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 
-from esvit_plugin.models.backbones.residual import activation_linear, feed_forward
 from esvit_plugin.models.backbones.swin_blocks import (
     FusedPatchMerging,
     FusedSwinBlock,
     WindowAttention,
 )
+from esvit_plugin.models.layers.residual import activation_linear, feed_forward
 
 WIDTH, SIDE = 12, 4
 # Whole windows; padded; padding that reaches the last window but one; less than one.

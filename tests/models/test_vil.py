@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
-from esvit_plugin.models.backbones.vil import vil_from_released
 from esvit_plugin.models.backbones.vil_attention import (
     ViLChunkAttention,
     ViLFullAttention,
 )
+from esvit_plugin.models.conversion.vil import vil_from_released
 
 
 def random_attention(cls, **kwargs):

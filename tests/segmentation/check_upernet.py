@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from mmseg.apis import inference_model
 from mmseg.registry import MODELS
 
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 
 BASELINE = (
     'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'

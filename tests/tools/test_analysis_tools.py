@@ -17,7 +17,6 @@ from test_converters import run, saved_model
 from esvit_plugin.datasets import load_photo
 from esvit_plugin.evaluation import (
     cropped_copy,
-    draw_attention,
     last_attention,
     match_accuracy,
     match_regions,
@@ -25,6 +24,7 @@ from esvit_plugin.evaluation import (
     region_map,
 )
 from esvit_plugin.evaluation.images import model_inputs, open_images
+from esvit_plugin.visualization import draw_attention
 
 FOLDER = 'analysis_tools'
 
@@ -230,7 +230,7 @@ def test_the_entropy_is_of_all_images(tmp_path, images, order):
         drawn.append(kwargs)
         return draw_attention(*args, **kwargs)
 
-    with mock.patch('esvit_plugin.evaluation.draw_attention', draw):
+    with mock.patch('esvit_plugin.visualization.draw_attention', draw):
         options = ('--size=64', '--num-pictures=1', '--mass=0.3', f'--order={order}')
         output = run(*tool, '-o', out, *options)
     found = json.loads((out / 'attention.json').read_text())
@@ -301,7 +301,7 @@ def test_embedding(tmp_path, capsys):
     features(path, ['cats', 'dogs/big', 'dogs/small'], regions=np.zeros((36, 4, 16)))
     tool = f'{FOLDER}/embedding.py'
     draw = mock.Mock(side_effect=SystemExit)
-    patch = mock.patch('esvit_plugin.evaluation.draw_embedding', draw)
+    patch = mock.patch('esvit_plugin.visualization.draw_embedding', draw)
     with patch, pytest.raises(SystemExit):
         run(tool, path, '-o', out)
     points, labels, title = draw.call_args.args

@@ -23,7 +23,7 @@ from test_tools import ROOT
 
 from esvit_plugin import get_model
 from esvit_plugin.datasets import BundledPhotos, Digits, bundled_photos, load_photo
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 from esvit_plugin.evaluation import match_accuracy, mirrored_copy, region_map
 from esvit_plugin.evaluation.images import open_images
 

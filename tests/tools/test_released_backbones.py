@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import released_layouts
+import timm
 import torch
 import torchvision
 from helpers import small_model
@@ -199,3 +200,17 @@ def published(weights):
     files = backbone_files(weights)
     del files["under 'student'"]
     return files.values()
+
+
+def test_swin_of_timm_converts(tmp_path):
+    """There patch merging stands at the beginning of a stage."""
+    model = timm.create_model('swin_tiny_patch4_window7_224', num_classes=5)
+    model.eval()
+    src, dst = tmp_path / 'timm.pth', tmp_path / 'out.pth'
+    torch.save(model.state_dict(), src)
+    run('model_converters/esvit_to_mmpretrain.py', src, dst)
+    found = get_model('esvit_swin_t', dst)
+    x = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = model.forward_features(x).mean((1, 2))
+        torch.testing.assert_close(found.encode(x)[0], expected, atol=1e-4, rtol=1e-3)

@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 
 from esvit_plugin import get_model
-from esvit_plugin.engine.launch import drop_late_schedules, load_config
+from esvit_plugin.engine.configs import drop_late_schedules, load_config
 
 pytestmark = pytest.mark.slow
 

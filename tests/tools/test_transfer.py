@@ -14,7 +14,7 @@ from test_converters import run
 from test_tools import ROOT
 
 from esvit_plugin import get_model
-from esvit_plugin.engine.launch import load_config
+from esvit_plugin.engine.configs import load_config
 from esvit_plugin.evaluation import logistic_probe
 from esvit_plugin.evaluation.transfer import NAMES, load_data_config, read_labels
 from esvit_plugin.evaluation.transfer_results import labels, table

@@ -23,20 +23,16 @@ from mmengine.device import get_device
 from esvit_plugin import load_backbone
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import run_tool
-from esvit_plugin.evaluation import (
-    FrozenBackbone,
-    draw_attention,
-    head_entropy,
-    last_attention,
-)
+from esvit_plugin.evaluation import FrozenBackbone, head_entropy, last_attention
 from esvit_plugin.evaluation.attention import BlockAttention, Query
-from esvit_plugin.evaluation.figures import check_matplotlib
 from esvit_plugin.evaluation.images import model_inputs, open_images
 from esvit_plugin.evaluation.options import (
     add_model_options,
     add_picture_options,
     check_picture_options,
 )
+from esvit_plugin.visualization import draw_attention
+from esvit_plugin.visualization.figures import check_matplotlib
 
 Images = list[tuple[str, np.ndarray]]
 

@@ -26,11 +26,9 @@ from esvit_plugin.evaluation import (
     cropped_copy,
     match_regions,
     mirrored_copy,
-    plot_correspondence,
     region_map,
 )
 from esvit_plugin.evaluation.correspondence import Matches
-from esvit_plugin.evaluation.figures import check_matplotlib
 from esvit_plugin.evaluation.images import open_images
 from esvit_plugin.evaluation.loading import network_of
 from esvit_plugin.evaluation.options import (
@@ -44,6 +42,8 @@ from esvit_plugin.evaluation.view_pairs import (
     PAIRS,
     Placement,
 )
+from esvit_plugin.visualization import plot_correspondence
+from esvit_plugin.visualization.figures import check_matplotlib
 
 MEASURES = ('accuracy', 'pixel_error', 'similarity')
 Views = tuple[np.ndarray, np.ndarray]
@@ -64,7 +64,7 @@ def parse_args() -> argparse.Namespace:
         '--jitter-prob',
         type=float,
         default=JITTER_PROB,
-        help='how often the colours of mirrored copies are jittered; default '
+        help='how often the colours of second views are jittered; default '
         f'{JITTER_PROB}',
     )
     parser.add_argument('--seed', type=int, default=0, help='of colours and crops')
@@ -82,13 +82,16 @@ def pairs(
     """The paths of each pair, its two views, and where the second shows the first."""
     images = open_images(args.images, args.size)
     if args.pairs == 'other':
-        for (path, image), (other, view) in itertools.pairwise(images):
-            yield [path, other], (image, view), None
+        both = itertools.pairwise(images)
+        for number, ((path, image), (name, other)) in enumerate(both):
+            rng = np.random.default_rng([args.seed, number])
+            view, _ = cropped_copy(other, rng, jitter_prob=args.jitter_prob)
+            yield [path, name], (image, view), None
         return
     for number, (path, image) in enumerate(images):
         rng = np.random.default_rng([args.seed, number])
         if args.pairs == 'crop':
-            view, place = cropped_copy(image, rng)
+            view, place = cropped_copy(image, rng, jitter_prob=args.jitter_prob)
         else:
             view, place = mirrored_copy(image, rng, args.jitter_prob), MIRRORED
         yield [path], (image, view), place

@@ -13,8 +13,8 @@ import numpy as np
 
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_at_least, check_output, run_tool
-from esvit_plugin.evaluation import draw_embedding
-from esvit_plugin.evaluation.figures import check_matplotlib
+from esvit_plugin.visualization import draw_embedding
+from esvit_plugin.visualization.figures import check_matplotlib
 
 # Package of each method, and what to install.
 PACKAGES = {

@@ -9,8 +9,8 @@ import os
 
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output, run_tool
-from esvit_plugin.evaluation import draw_curves, read_scalars, run_names
-from esvit_plugin.evaluation.figures import check_matplotlib
+from esvit_plugin.visualization import draw_curves, read_scalars, run_names
+from esvit_plugin.visualization.figures import check_matplotlib
 
 
 def parse_args() -> argparse.Namespace:

@@ -29,8 +29,8 @@ from tool_runs import (
 
 from esvit_plugin.datasets import PHOTO_NAMES, BundledPhotos
 from esvit_plugin.engine.cli import check_output_folder, run_tool
-from esvit_plugin.engine.launch import load_config
-from esvit_plugin.evaluation.figures import check_matplotlib
+from esvit_plugin.engine.configs import load_config
+from esvit_plugin.visualization.figures import check_matplotlib
 
 PROBE = 'configs/demo/linear_swin_photos.py'
 SETS = ('configs/demo/transfer_photos.py', 'configs/demo/transfer_digits.py')

@@ -21,13 +21,13 @@ from esvit_plugin.engine.checkpoints import (
     load_checkpoint_file,
 )
 from esvit_plugin.engine.cli import check_output, run_tool
-from esvit_plugin.models.backbones.released import RELEASED_ARCHS
-from esvit_plugin.models.backbones.released_files import find_released_backbone
-from esvit_plugin.models.released_names import EXTRACTOR, STUDENT, TEACHER
-from esvit_plugin.models.selfsup.released import (
+from esvit_plugin.models.conversion.backbones import RELEASED_ARCHS
+from esvit_plugin.models.conversion.esvit import (
     esvit_from_released,
     is_full_checkpoint,
 )
+from esvit_plugin.models.conversion.files import find_released_backbone
+from esvit_plugin.models.conversion.names import EXTRACTOR, STUDENT, TEACHER
 
 
 def main() -> None:

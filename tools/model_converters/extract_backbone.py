@@ -11,7 +11,7 @@ import torch
 from esvit_plugin.apis import read_weights
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output, run_tool
-from esvit_plugin.models.released_names import convert_first, must_convert
+from esvit_plugin.models.conversion.names import convert_first, must_convert
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import torch
 from esvit_plugin import get_model
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output, run_tool
-from esvit_plugin.models.backbones.timm_export import to_timm
+from esvit_plugin.models.conversion.timm_export import to_timm
 
 
 def main() -> None:

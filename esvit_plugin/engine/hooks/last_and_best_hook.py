@@ -22,11 +22,23 @@ class LastAndBestHook(Hook):
             ``('*',)``, all. Higher must be better.
     """
 
-    # After mmengine's evaluation is complete, before the checkpoint.
-    priority = 'LOW'
-
     def __init__(self, keys: Sequence[str] = ('*',)) -> None:
         self.keys = tuple(keys)
+
+    def before_train(self, runner: Runner) -> None:
+        """Validate the epoch that a run is resumed from, if that is not in its record.
+
+        A checkpoint is written before the validation of its epoch.
+        """
+        loop, epoch = runner.train_loop, runner.epoch
+        at_end = epoch and runner.iter == epoch * len(runner.train_dataloader)
+        is_due = at_end and epoch >= loop.val_begin and epoch % loop.val_interval == 0
+        if runner.val_loop is None or not is_due:
+            return
+        record = dict(runner.message_hub.runtime_info).get(_RECORD, {})
+        if all(found['last'][1] < epoch for found in record.values()):
+            runner.logger.info(f'Epoch {epoch} is validated before going on.')
+            runner.val_loop.run()
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None

@@ -69,6 +69,10 @@ class RegionTaskHook(Hook):
         for group, own in zip(new_groups, named, strict=True):
             if 'param_names' in group:
                 group['param_names'] = own
+        # Means over the last iterations would mix what was weighted otherwise.
+        scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+        for name in [name for name in scalars if name.startswith('train/loss')]:
+            del scalars[name]
         checkpoint['optimizer'] = {**saved, 'state': state, 'param_groups': new_groups}
         moments = (
             'The optimiser begins without moments (reset_optimizer=True).'

@@ -19,15 +19,15 @@ from ...evaluation.attention import (
     has_attention,
     last_attention,
 )
-from ...evaluation.attention_figure import draw_attention
 from ...evaluation.correspondence import (
-    draw_correspondence,
     match_regions,
     region_map,
 )
-from ...evaluation.figures import check_matplotlib, figure_image
 from ...evaluation.images import model_inputs, open_images
 from ...evaluation.view_pairs import mirrored_copy
+from ...visualization.attention import draw_attention
+from ...visualization.correspondence import draw_correspondence
+from ...visualization.figures import check_matplotlib, figure_image
 from .utils import unwrap_model
 
 

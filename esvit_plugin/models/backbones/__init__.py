@@ -1,14 +1,11 @@
-from .cvt import CvT, cvt_from_released
+from .cvt import CvT
 from .dino_vit import DINOVisionTransformer
-from .swin import EsViTSwin, swin_from_released
-from .vil import ViL, vil_from_released
+from .swin import EsViTSwin
+from .vil import ViL
 
 __all__ = [
     'CvT',
     'DINOVisionTransformer',
     'EsViTSwin',
     'ViL',
-    'cvt_from_released',
-    'swin_from_released',
-    'vil_from_released',
 ]

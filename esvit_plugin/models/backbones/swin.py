@@ -1,11 +1,8 @@
 """Swin Transformer as EsViT trains it: one network for 224-px and 96-px views."""
 
-import re
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.model import ModuleList
 from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
@@ -179,61 +176,3 @@ class EsViTSwin(SwinTransformer):
 def _attention(grid: int, window_size: int) -> dict:
     """Options of a stage's attention, given its grid at ``img_size``."""
     return dict(window_size=grid, shift_size=0) if grid <= window_size else {}
-
-
-# Released name -> name here. The order of the patch-merging inputs differs too.
-_RENAMES = (
-    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
-    (r'^layers\.', 'stages.'),
-    (r'\.attn\.', '.attn.w_msa.'),
-    (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
-    (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
-)
-
-
-def swin_from_released(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the Swin weights of the authors' program to those of ``EsViTSwin``.
-
-    Args:
-        state_dict: Backbone weights by released name (no ``module.`` prefix).
-            Names it does not know are passed on unchanged, so that a strict load
-            reports them.
-
-    Returns:
-        Weights by this package's (and mmpretrain's) name.
-    """
-    stages = [int(k.split('.')[1]) for k in state_dict if k.startswith('layers.')]
-    converted: dict[str, Tensor] = OrderedDict()
-    for released, value in state_dict.items():
-        if released.endswith(('attn_mask', 'relative_position_index')):
-            continue  # rebuilt for each map size; follows from the table's shape
-        name = re.sub(r'^norm\.', f'norm{max(stages, default=3)}.', released)
-        for pattern, replacement in _RENAMES:
-            name = re.sub(pattern, replacement, name)
-        if '.downsample.' in name:
-            value = _merge_order(value)
-        converted[name] = value
-        if name.endswith('relative_position_bias_table'):
-            # mmpretrain stores the index as a buffer; it follows from the shape.
-            side = (int(value.shape[0] ** 0.5) + 1) // 2
-            index_name = name.replace('bias_table', 'index')
-            converted[index_name] = _position_index(side)
-    return converted
-
-
-def _merge_order(value: Tensor) -> Tensor:
-    """Reorder the last axis from (column, row, channel) to (channel, row, column).
-
-    Released patch merging concatenates four maps; mmpretrain's unfolds.
-    """
-    split = value.unflatten(-1, (2, 2, -1))
-    return split.movedim((-3, -2, -1), (-1, -2, -3)).flatten(-3).contiguous()
-
-
-def _position_index(side: int) -> Tensor:
-    """Row of the bias table for each pair of positions of a square window."""
-    rows, cols = torch.meshgrid(torch.arange(side), torch.arange(side), indexing='ij')
-    rows, cols = rows.flatten(), cols.flatten()
-    row_offset = rows[:, None] - rows[None] + side - 1
-    col_offset = cols[:, None] - cols[None] + side - 1
-    return row_offset * (2 * side - 1) + col_offset

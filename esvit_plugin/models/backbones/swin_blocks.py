@@ -9,10 +9,10 @@ from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 from torch import Tensor
 
+from ..layers.residual import add_branch, feed_forward
+from ..layers.window_attention import reorder, window_attention
+from ..layers.window_layout import WindowGroup, window_layout
 from .multi_stage import run_block
-from .residual import add_branch, feed_forward
-from .window_attention import reorder, window_attention
-from .window_layout import WindowGroup, window_layout
 
 
 class WindowAttention(ShiftWindowMSA):

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..layers.biased_attention import biased_attention
 from ..utils import resize_bias_table
-from .biased_attention import biased_attention
 
 
 class _RelativeAttention(BaseModule):

@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ..last_blocks import pool_last_blocks
+from ..strict_loading import whole_weights
 
 
 @MODELS.register_module()
@@ -74,6 +75,11 @@ class LinearSweepClassifier(BaseClassifier):
             _linear(in_channels, num_classes) for _ in self.lr_factors
         )
         self.train()
+
+    def init_weights(self) -> None:
+        """Load the backbone; a checkpoint must have all of its weights."""
+        with whole_weights():
+            super().init_weights()
 
     def train(self, mode: bool = True) -> 'LinearSweepClassifier':
         """Switch the mode; the backbone stays in evaluation mode."""

@@ -1,12 +1,15 @@
 """Refuse a checkpoint that does not fit, instead of half loading it."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor, nn
 
-from ..released_names import STUDENT, TEACHER, convert_first, must_convert
+from ..conversion.names import STUDENT, TEACHER, convert_first, must_convert
+from ..strict_loading import check_bias_tables
 
 # Tables that backbones resize on loading when their input or window changed.
 _RESIZED = ('relative_position', 'pos_embed')
@@ -68,6 +71,11 @@ def check_checkpoint(
             f'EsViT, e.g. {", ".join(missing[:3])}. {_advice(state_dict, prefix)}'
         )
     _check_shapes(expected, state_dict, 'EsViT')
+    try:
+        check_bias_tables(expected, state_dict)
+    except ValueError as error:
+        # Training may go on at another size; evaluations refuse it themselves.
+        print_log(f'Tables are resized: {error}', 'current', logging.WARNING)
 
 
 def _advice(state_dict: Mapping[str, Any], prefix: str) -> str:
@@ -129,6 +137,7 @@ def load_backbone_alone(model: Any, weights: Mapping[str, Any]) -> bool:
         (model.get_backbone('student'), student),
     ):
         _check_backbone(backbone, values)
+        check_bias_tables(backbone.state_dict(), values)
         load_state_dict(backbone, dict(values))
     return True
 

@@ -8,7 +8,7 @@ from mmpretrain.models.utils import SelfSupDataPreprocessor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from .device_augment import augment_views
+from ...datasets.transforms.device_augment import augment_views
 
 
 @MODELS.register_module()

@@ -10,8 +10,8 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from ..features import split_features
 from ..utils import upcast
+from ..view_and_regions import split_features
 from .checkpoint_check import check_checkpoint
 
 

@@ -10,12 +10,18 @@ from mmpretrain.models.backbones import ResNet, VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..released_names import MARKERS
-from .cvt import CvT, cvt_from_released
-from .swin import EsViTSwin, swin_from_released
-from .vil import ViL, vil_from_released
+from ..backbones.cvt import CvT
+from ..backbones.swin import EsViTSwin
+from ..backbones.vil import ViL
+from .cvt import cvt_from_released
+from .names import MARKERS
+from .renames import VIT, to_ours
+from .swin import swin_from_released
+from .vil import vil_from_released
 
 Weights = Mapping[str, Tensor]
+# ViT-Tiny, Small, Base and Large; huge ones have other heads.
+_VIT_WIDTHS = (192, 384, 768, 1024)
 
 # The authors' architectures by the name that --arch takes.
 RELEASED_ARCHS: dict[str, dict[str, Any]] = {
@@ -60,15 +66,10 @@ def backbone_from_released(
         ValueError: If the backbone is none of the authors' program, or ``arch`` is
             unknown or of another family.
     """
-    found = next((kind for kind, name in MARKERS.items() if name in state_dict), None)
-    if found is None:
-        raise ValueError(
-            "These are not the weights of a backbone of the authors' program (Swin, "
-            f'ViL, CvT, DeiT or ResNet): they begin with {list(state_dict)[:3]}.'
-        )
+    found = _find_kind(state_dict)
     family = _FAMILIES[found]
     if arch is None:
-        config = family.config(state_dict)
+        config = _read_config(family, state_dict, found)
         settings = config.get('arch')
         if isinstance(settings, dict) and 'depths' in settings:
             config['out_indices'] = (len(settings['depths']) - 1,)
@@ -84,6 +85,38 @@ def backbone_from_released(
             f'{arch}, a {config["type"]}.'
         )
     return dict(config), family.convert(state_dict)
+
+
+def rename_released(state_dict: Weights) -> dict[str, Tensor]:
+    """Weights of the authors' program in the names here, whatever their sizes.
+
+    Args:
+        state_dict: Backbone weights by released name.
+
+    Raises:
+        ValueError: If the backbone is none of the authors' program.
+    """
+    return _FAMILIES[_find_kind(state_dict)].convert(state_dict)
+
+
+def _find_kind(state_dict: Weights) -> str:
+    found = next((kind for kind, name in MARKERS.items() if name in state_dict), None)
+    if found is None:
+        raise ValueError(
+            "These are not the weights of a backbone of the authors' program (Swin, "
+            f'ViL, CvT, DeiT or ResNet): they begin with {list(state_dict)[:3]}.'
+        )
+    return found
+
+
+def _read_config(family: _Family, state_dict: Weights, kind: str) -> dict[str, Any]:
+    try:
+        return family.config(state_dict)
+    except (KeyError, IndexError) as error:
+        raise ValueError(
+            f"They look like the weights of a {kind}, but not of the programs': there "
+            f'is no {error.args[0] if error.args else "such tensor"}.'
+        ) from error
 
 
 def check_fit(config: dict[str, Any], weights: Weights) -> None:
@@ -223,6 +256,18 @@ def _cvt_config(state_dict: Weights) -> dict[str, Any]:
 def _vit_config(state_dict: Weights) -> dict[str, Any]:
     patch = state_dict['patch_embed.proj.weight']
     width = patch.shape[0]
+    if width not in _VIT_WIDTHS:
+        raise ValueError(
+            f'The number of heads of a ViT of width {width} cannot be read off its '
+            f'weights, only of widths {_VIT_WIDTHS}, which have 64 channels each.'
+        )
+    tokens = state_dict['pos_embed'].shape[1]
+    grid = round((tokens - 1) ** 0.5)
+    if 'cls_token' not in state_dict or tokens != grid**2 + 1:
+        raise ValueError(
+            f'A ViT of {tokens} positions is none of the programs, whose ViTs have a '
+            'class token and a square of patches.'
+        )
     settings = dict(
         embed_dims=width,
         num_layers=len(
@@ -232,7 +277,6 @@ def _vit_config(state_dict: Weights) -> dict[str, Any]:
         feedforward_channels=len(state_dict['blocks.0.mlp.fc1.bias']),
     )
     zoo = {k: v for k, v in VisionTransformer.arch_zoo.items() if k[:5] == 'deit-'}
-    grid = round((state_dict['pos_embed'].shape[1] - 1) ** 0.5)
     return dict(
         type='VisionTransformer',
         arch=_zoo_name(zoo, settings),
@@ -240,16 +284,6 @@ def _vit_config(state_dict: Weights) -> dict[str, Any]:
         patch_size=patch.shape[-1],
         out_type='raw',
     )
-
-
-_VIT_RENAMES = (
-    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
-    (r'^norm\.', 'ln1.'),
-    (r'^blocks\.(\d+)\.norm([12])\.', r'layers.\1.ln\2.'),
-    (r'^blocks\.(\d+)\.mlp\.fc1\.', r'layers.\1.ffn.layers.0.0.'),
-    (r'^blocks\.(\d+)\.mlp\.fc2\.', r'layers.\1.ffn.layers.1.'),
-    (r'^blocks\.', 'layers.'),
-)
 
 
 def vit_from_released(state_dict: Weights) -> dict[str, Tensor]:
@@ -261,12 +295,7 @@ def vit_from_released(state_dict: Weights) -> dict[str, Tensor]:
     Returns:
         Weights by mmpretrain's name; unknown names unchanged.
     """
-    converted: dict[str, Tensor] = OrderedDict()
-    for name, value in state_dict.items():
-        for pattern, replacement in _VIT_RENAMES:
-            name = re.sub(pattern, replacement, name)
-        converted[name] = value
-    return converted
+    return OrderedDict((to_ours(name, VIT), v) for name, v in state_dict.items())
 
 
 def _resnet_config(state_dict: Weights) -> dict[str, Any]:

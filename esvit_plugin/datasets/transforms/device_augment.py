@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...datasets.transforms import device_multi_crop as columns
-from ...datasets.transforms.image_ops import GRAY_WEIGHTS, box_width
-from ...datasets.transforms.view_group import JITTER_OPS
+from . import device_multi_crop as columns
+from .image_ops import GRAY_WEIGHTS, box_width
+from .view_group import JITTER_OPS
 
 HUE, SATURATION, CONTRAST = (
     1 + JITTER_OPS.index(name) for name in ('hue', 'saturation', 'contrast')

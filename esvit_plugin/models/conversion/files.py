@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..released_names import (
+from .backbones import backbone_from_released, check_fit
+from .names import (
     EXTRACTOR,
     STUDENT,
     TEACHER,
     find_network,
     unwrap_names,
 )
-from .released import backbone_from_released, check_fit
 
 # Projection heads of the programs, and classifiers of timm and torchvision.
 _HEADS = ('head.', 'head_dense.', 'fc.')

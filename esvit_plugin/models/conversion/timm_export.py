@@ -7,25 +7,11 @@ from typing import Any
 from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor, nn
 
-from .dino_vit import DINOVisionTransformer
-from .swin import EsViTSwin
+from ..backbones.dino_vit import DINOVisionTransformer
+from ..backbones.swin import EsViTSwin
+from .renames import SWIN, VIT, to_theirs
+from .swin import released_merge_order
 
-# Name here -> name in timm. In timm a stage begins with its patch merging.
-_SWIN_RENAMES = (
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^stages\.(\d+)\.blocks\.', r'layers.\1.blocks.'),
-    (r'\.attn\.w_msa\.', '.attn.'),
-    (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'),
-    (r'\.ffn\.layers\.1\.', '.mlp.fc2.'),
-)
-_VIT_RENAMES = (
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^ln1\.', 'norm.'),
-    (r'^layers\.(\d+)\.ln([12])\.', r'blocks.\1.norm\2.'),
-    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
-    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
-    (r'^layers\.', 'blocks.'),
-)
 # What timm's models of these names are, apart from 224 px.
 _SWIN_MODELS = {
     f'swin_{size}_patch4_window7_224': dict(
@@ -108,12 +94,8 @@ def _swin_weights(backbone: EsViTSwin) -> dict[str, Tensor]:
         merging = re.match(r'stages\.(\d+)\.downsample\.(.+)', name)
         if merging:
             name = f'layers.{int(merging[1]) + 1}.downsample.{merging[2]}'
-            # Inputs in the order (channel, row, column), in timm column, row, channel.
-            value = value.unflatten(-1, (-1, 2, 2)).movedim((-3, -1), (-1, -3))
-            value = value.flatten(-3).contiguous()
-        for pattern, replacement in _SWIN_RENAMES:
-            name = re.sub(pattern, replacement, name)
-        converted[name] = value
+            value = released_merge_order(value)
+        converted[to_theirs(name, SWIN)] = value
     return converted
 
 
@@ -132,7 +114,5 @@ def _vit_arguments(backbone: VisionTransformer) -> dict[str, Any]:
 def _vit_weights(backbone: VisionTransformer) -> dict[str, Tensor]:
     converted: dict[str, Tensor] = OrderedDict()
     for name, value in backbone.state_dict().items():
-        for pattern, replacement in _VIT_RENAMES:
-            name = re.sub(pattern, replacement, name)
-        converted[name] = value
+        converted[to_theirs(name, VIT)] = value
     return converted

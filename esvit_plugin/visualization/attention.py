@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .attention import BlockAttention, Query
-from .attention_statistics import mass_mask
+from ..evaluation.attention import BlockAttention, Query
+from ..evaluation.attention_statistics import mass_mask
 from .figures import new_figure
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backbones.released import backbone_from_released, check_fit
-from ..released_names import unwrap_names
+from .backbones import backbone_from_released, check_fit
+from .names import unwrap_names
 
 _NECKS = {'head.': 'neck.', 'head_dense.': 'region_neck.'}
 _CENTERS = {'center': 'head.center', 'center_grid': 'region_head.center'}

@@ -1,0 +1,66 @@
+"""Command-line options that several tools have."""
+
+import argparse
+import os
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from .config_checks import check_work_dir
+from .launch import LAUNCHERS
+
+
+class _Options(DictAction):
+    """mmengine's action, with messages for what it cannot read."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, *args: Any) -> None:
+        for text in values:
+            name, sign, _ = text.partition('=')
+            if not sign or not all(name.split('.')):
+                raise ValueError(f'--cfg-options takes KEY=VALUE, got {text!r}.')
+            try:
+                super().__call__(parser, argparse.Namespace(), [text], *args)
+            except (AssertionError, SyntaxError, ValueError, RecursionError):
+                raise ValueError(
+                    f'--cfg-options {text}: the value cannot be read; look at its '
+                    'brackets and quotes.'
+                ) from None
+        super().__call__(parser, namespace, values, *args)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every tool with a config has."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_Options,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. data_root=/path/to/images',
+    )
+    # Read by run_tool, which also has to know when reading the options fails.
+    parser.add_argument(
+        '--traceback', action='store_true', help='print tracebacks of errors'
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a tool that runs a config with a Runner."""
+    add_config_options(parser)
+    parser.add_argument(
+        '--work-dir',
+        help='folder of logs and checkpoints; default work_dirs/<name of the config>',
+    )
+
+
+def add_launch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a tool that may also run on several processes."""
+    add_run_options(parser)
+    parser.add_argument('--launcher', choices=list(LAUNCHERS), default='none')
+
+
+def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
+    """Choose the work folder: the option, the config's or one of its name."""
+    name = os.path.splitext(os.path.basename(args.config))[0]
+    default = cfg.get('work_dir') or os.path.join('work_dirs', name)
+    cfg.work_dir = args.work_dir or default
+    check_work_dir(cfg.work_dir)

@@ -1,0 +1,1 @@
+"""Checkpoints of other programs: in, and for timm out."""

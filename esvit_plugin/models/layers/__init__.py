@@ -1,0 +1,1 @@
+"""What backbones share: attention with biases and windows, residual branches."""

@@ -1,0 +1,53 @@
+"""Loading of weights that must all be there, for evaluations."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from torch import Tensor
+
+_whole: ContextVar[bool] = ContextVar('_whole', default=False)
+_BIAS_TABLE = re.compile(r'relative_position_bias_table$')
+
+
+@contextlib.contextmanager
+def whole_weights() -> Iterator[None]:
+    """Within it, ``type='Pretrained'`` refuses a file without all of the weights."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
+def wants_whole_weights() -> bool:
+    """Whether this runs within ``whole_weights``."""
+    return _whole.get()
+
+
+def check_bias_tables(own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse tables of relative positions that loading would resize.
+
+    Backbones fit tables of another window while they load, which suits fine-tuning at
+    another size; features that are evaluated as they are would change without a word.
+
+    Args:
+        own: Tensors of the model, by name.
+        given: Those to load.
+
+    Raises:
+        ValueError: If a table is of another window; the message names both.
+    """
+    for name, value in own.items():
+        other = given.get(name)
+        if not _BIAS_TABLE.search(name) or not isinstance(other, Tensor):
+            continue
+        if len(other) != len(value):
+            sides = [round(len(table) ** 0.5) for table in (other, value)]
+            raise ValueError(
+                f'{name} covers {sides[0]} x {sides[0]} offsets, that of the config '
+                f'{sides[1]} x {sides[1]}: the weights are of another window_size (or '
+                'img_size) than the config says. Use the config they were trained with.'
+            )

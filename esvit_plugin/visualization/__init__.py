@@ -1,0 +1,16 @@
+"""Pictures of what evaluations found; they need matplotlib, the extra [demo]."""
+
+from .attention import draw_attention
+from .correspondence import draw_correspondence, plot_correspondence
+from .curves import draw_curves, read_scalars, run_names
+from .embedding import draw_embedding
+
+__all__ = [
+    'draw_attention',
+    'draw_correspondence',
+    'draw_curves',
+    'draw_embedding',
+    'plot_correspondence',
+    'read_scalars',
+    'run_names',
+]
