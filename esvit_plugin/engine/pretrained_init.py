@@ -95,7 +95,9 @@ def _explain(
 ) -> str:
     """Say what a file holds instead of the model's weights, and what to do."""
     network = find_network(content)
-    names = [n for n, v in (network[1] if network else {}).items() if _is_tensor(v)]
+    names = [
+        n for n, v in (network[1] if network else {}).items() if isinstance(v, Tensor)
+    ]
     under = f' under {prefix!r}' if prefix else ''
     has = f'{path} has no weights of a {type(model).__name__}{under}'
     if must_convert(content, own):
@@ -110,10 +112,6 @@ def _explain(
             f"dict(type='Pretrained', checkpoint={path!r}) instead."
         )
     return f'{has}: it holds {names[:3] or sorted(map(str, content))[:3]}, ...'
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
 
 
 @WEIGHT_INITIALIZERS.register_module(name='Pretrained', force=True)

@@ -57,18 +57,20 @@ class RegionTaskHook(Hook):
         named = [[params[param] for param in group['params']] for group in groups]
         numbers = {} if self.reset_optimizer else _numbers(saved['param_groups'], named)
         state, new_groups, start = {}, [], 0
-        for old, group in zip(saved['param_groups'], groups, strict=True):
-            for number, param in enumerate(group['params'], start):
-                before = saved['state'].get(numbers.get(params[param]))
+        for old, group, own in zip(saved['param_groups'], groups, named, strict=True):
+            stop = start + len(own)
+            for number, param, name in zip(
+                range(start, stop), group['params'], own, strict=True
+            ):
+                before = saved['state'].get(numbers.get(name))
                 if before is not None:
-                    _check_shapes(before, param, params[param])
+                    _check_shapes(before, param, name)
                     state[number] = before
-            stop = start + len(group['params'])
-            new_groups.append({**old, 'params': list(range(start, stop))})
+            new = {**old, 'params': list(range(start, stop))}
+            if 'param_names' in old:
+                new['param_names'] = own
+            new_groups.append(new)
             start = stop
-        for group, own in zip(new_groups, named, strict=True):
-            if 'param_names' in group:
-                group['param_names'] = own
         # Means over the last iterations would mix what was weighted otherwise.
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for name in [name for name in scalars if name.startswith('train/loss')]:

@@ -62,7 +62,7 @@ def find_released_backbone(
     source, state_dict = network
     _refuse_own(checkpoint, state_dict)
     weights = unwrap_names(
-        {name: value for name, value in state_dict.items() if _is_tensor(value)}
+        {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}
     )
     dropped = [name for name in weights if name.startswith(_HEADS)]
     for name in dropped:
@@ -89,7 +89,3 @@ def _refuse_own(checkpoint: Mapping[str, Any], names: Mapping[str, Any]) -> None
             "them, and needs no conversion. Use it with init_cfg=dict(type='Pretrained'"
             f', checkpoint=SRC{prefix}).'
         )
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
