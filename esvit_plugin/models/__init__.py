@@ -4,6 +4,7 @@ from .backbones import CvT, DINOVisionTransformer, EsViTSwin, ViL
 from .classifiers import LinearSweepClassifier
 from .heads import DINOViewHead, RegionMatchingHead
 from .necks import DINOProjection
+from .plain import plain_twins
 from .selfsup import EsViT, MultiCropDataPreprocessor, ViewListDataPreprocessor
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     'RegionMatchingHead',
     'ViL',
     'ViewListDataPreprocessor',
+    'plain_twins',
 ]
