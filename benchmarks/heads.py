@@ -6,7 +6,7 @@
     python benchmarks/heads.py --num-local 0 4 8 --rounds 1
 
 ``plain`` holds the logits of all views and regions and takes the losses pair by pair
-(benchmarks/plain.py). ``lightly, views only`` is lightly's DINO head and loss on views,
+(``plain_twins``). ``lightly, views only`` is lightly's DINO head and loss on views,
 if lightly is installed, beside ``ours, views only``. On a CPU, freed memory is kept
 where the name says so and in ``ours``, as ``tools/train.py`` does.
 """
@@ -20,60 +20,63 @@ from typing import Any
 import torch
 from measure import add_options, as_trained, measure, show
 from mmpretrain.registry import MODELS
-from plain import PlainRegionHead, PlainViewHead, plain_losses
 from torch import Tensor, nn
+
+from esvit_plugin.models import plain_twins
+from esvit_plugin.models.selfsup import ViewFeatures
 
 WIDTH = 768
 
 
 def heads(args: argparse.Namespace, **kinds: Any) -> nn.Module:
     """An EsViT with a backbone that is not used."""
-    size = dict(out_channels=args.prototypes)
-    neck = dict(type='DINOProjection', in_channels=WIDTH, **size)
+    neck = dict(type='DINOProjection', in_channels=WIDTH, out_channels=args.prototypes)
     cfg = dict(
         type='EsViT',
         backbone=nn.Identity(),
         neck=neck,
-        head=dict(type='DINOViewHead', **size),
+        head=dict(type='DINOViewHead'),
         region_neck=neck,
-        region_head=dict(type='RegionMatchingHead', **size),
+        region_head=dict(type='RegionMatchingHead'),
     )
     return MODELS.build({**cfg, **kinds})
 
 
 def features(args: argparse.Namespace, device: torch.device) -> Any:
-    """Made-up (views, regions) of student and teacher; the student's have gradients."""
-    counts = [49] * 2 + [9] * args.num_local
+    """Made-up features of the student's and the teacher's views; see ``score``."""
 
-    def regions(counts: list[int]) -> list[Tensor]:
-        return [torch.randn(args.batch_size, n, WIDTH, device=device) for n in counts]
+    def group(num_views: int, num_regions: int, trained: bool) -> ViewFeatures:
+        shape = args.batch_size, num_views, num_regions, WIDTH
+        regions = torch.randn(shape, device=device, requires_grad=trained)
+        return ViewFeatures(regions.mean(2), regions)
 
-    student, teacher = regions(counts), regions(counts[:2])
-    for view in student:
-        view.requires_grad_()
-    return tuple(([r.mean(1) for r in part], part) for part in (student, teacher))
+    sizes = [(2, 49), (args.num_local, 9)]
+    return [group(*size, trained=True) for size in sizes if size[0]], group(
+        2, 49, False
+    )
 
 
 def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """Logits of everything."""
-    model = heads(
-        args,
-        head=PlainViewHead(args.prototypes),
-        region_head=PlainRegionHead(args.prototypes),
-    ).to(device)
-    return _step(args, device, model, lambda s, t: plain_losses(model, s, t))
+    model = heads(args).to(device)
+
+    def losses(student: Any, teacher: Any) -> dict[str, Tensor]:
+        with plain_twins():
+            return model.score(student, teacher)
+
+    return _step(args, device, model, losses)
 
 
 def ours(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """Block by block."""
     model = heads(args).to(device)
-    return _step(args, device, model, lambda s, t: model.score(s, t))
+    return _step(args, device, model, model.score)
 
 
 def ours_views(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """Block by block, without regions."""
     model = heads(args, region_neck=None, region_head=None).to(device)
-    return _step(args, device, model, lambda s, t: model.score(s, t))
+    return _step(args, device, model, model.score)
 
 
 def lightly_views(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
@@ -85,10 +88,11 @@ def lightly_views(args: argparse.Namespace, device: torch.device) -> Callable[[]
     student, teacher = (DINOProjectionHead(*sizes).to(device) for _ in '12')
     loss = DINOLoss(output_dim=args.prototypes).to(device)
 
-    def losses(views: Any, targets: Any) -> dict[str, Tensor]:
+    def losses(groups: Any, targets: Any) -> dict[str, Tensor]:
+        views = [view for group in groups for view in group.views.unbind(1)]
         with torch.no_grad():
-            scored = [teacher(view) for view in targets[0]]
-        return dict(loss=loss(scored, [student(view) for view in views[0]], epoch=0))
+            scored = [teacher(view) for view in targets.views.unbind(1)]
+        return dict(loss=loss(scored, [student(view) for view in views], epoch=0))
 
     return _step(args, device, student, losses)
 
@@ -101,8 +105,8 @@ def _step(
     def step() -> None:
         model.zero_grad()
         student, teacher = features(args, device)
-        found = losses(student, teacher)
-        sum(value for name, value in found.items() if 'loss' in name).backward()
+        values = losses(student, teacher)
+        sum(value for name, value in values.items() if 'loss' in name).backward()
 
     return step
 

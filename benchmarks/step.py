@@ -5,9 +5,9 @@
     python benchmarks/step.py --batch-size 64 --amp bfloat16 --device cuda
     python benchmarks/step.py --only ours --prototypes 262144 --rounds 1
 
-``plain`` is the same step with stock Swin blocks of mmpretrain, losses from all logits
-(benchmarks/plain.py), and parameter by parameter clipping and teacher. ``backbones`` is
-ours without heads and losses: what the rest adds is the difference. On a CPU, freed
+``plain`` is the same step with stock Swin blocks of mmpretrain and losses from all
+logits (``plain_twins``), and parameter by parameter clipping and teacher. ``backbones``
+is ours without heads and losses: what the rest adds is the difference. On a CPU, freed
 memory is kept where the name says so and in ``ours`` and ``backbones``.
 """
 
@@ -22,9 +22,9 @@ from measure import add_options, as_trained, measure, show
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
-from plain import plain_model
 
 from esvit_plugin.engine.configs import load_config
+from esvit_plugin.models import plain_twins
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'esvit_swin_t.py'
 
@@ -34,7 +34,7 @@ def config(args: argparse.Namespace) -> Any:
     cfg = load_config(str(CONFIG))
     init_default_scope(cfg.default_scope)
     cfg.model.compile_backbones = args.compile
-    for part in ('neck', 'head', 'region_neck', 'region_head'):
+    for part in ('neck', 'region_neck'):
         cfg.model[part].out_channels = args.prototypes
     return cfg
 
@@ -76,10 +76,10 @@ def backbones(args: argparse.Namespace, device: torch.device) -> Callable[[], No
     def step() -> None:
         model.zero_grad()
         with autocast(args, device):
-            feats, _ = model._encode_groups(inputs, 'student')
+            groups = [model.encode_group(group, 'student') for group in inputs]
             with torch.no_grad():
-                model._encode_groups(inputs[:1], 'teacher')
-        torch.cat(feats).square().sum().backward()
+                model.encode_group(inputs[0], 'teacher')
+        sum(group.views.square().sum() for group in groups).backward()
 
     return step
 
@@ -88,7 +88,7 @@ def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """The same step as the released programs take it."""
     cfg = config(args)
     cfg.model.compile_backbones = False
-    model = plain_model(cfg.model).to(device)
+    model = MODELS.build(cfg.model).to(device)
     groups = [
         dict(params=[p for p in model.parameters() if p.requires_grad and p.dim() > 1]),
         dict(
@@ -107,10 +107,10 @@ def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     ]
 
     def step() -> None:
-        with autocast(args, device):
+        with plain_twins(), autocast(args, device):
             losses = model.loss(inputs)
         optimizer.zero_grad()
-        sum(losses.values()).backward()
+        (losses['loss_view'] + losses['loss_region']).backward()
         with torch.no_grad():
             for mine, _ in pairs:
                 if mine.grad is not None:

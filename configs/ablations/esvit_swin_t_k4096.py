@@ -9,7 +9,5 @@ _base_ = ['../esvit_swin_t.py']
 num_prototypes = 4096
 model = dict(
     neck=dict(out_channels=num_prototypes),
-    head=dict(out_channels=num_prototypes),
     region_neck=dict(out_channels=num_prototypes),
-    region_head=dict(out_channels=num_prototypes),
 )

@@ -13,9 +13,7 @@ data_root = ''  # given on the command line
 
 model = dict(
     neck=dict(out_channels=8192),
-    head=dict(out_channels=8192),
     region_neck=dict(out_channels=8192),
-    region_head=dict(out_channels=8192),
 )
 train_dataloader = dict(
     batch_size=32,

@@ -21,9 +21,7 @@ model = dict(
         drop_path_rate=0.0,
     ),
     neck=dict(in_channels=256, out_channels=512, hidden_channels=256),
-    head=dict(out_channels=512),
     region_neck=dict(in_channels=256, out_channels=512, hidden_channels=256),
-    region_head=dict(out_channels=512),
 )
 
 # The paper blurs 224 px by up to 2 px; as much would leave no texture of 64 px.

@@ -7,7 +7,7 @@ from helpers import random_views, small_model
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 
-from esvit_plugin.models import EsViT
+from esvit_plugin.models import EsViT, plain_twins
 
 
 def build(**kwargs):
@@ -18,35 +18,35 @@ def build(**kwargs):
 
 def plain_loss(model, views):
     """The paper's loss with one forward pass per view."""
-    flat = [view for group in views for view in group.unbind(1)]
 
-    def outputs(parts, images):
-        maps = parts['backbone'](images)[-1].flatten(2).transpose(1, 2)
-        logits = parts['neck'](maps.mean(1))
-        regions = parts['region_neck'](maps) if 'region_neck' in parts else None
-        return maps, logits, regions
+    def outputs(parts, name, view):
+        maps = parts['backbone'](view)[-1].flatten(2).transpose(1, 2)
+        return maps, parts[name](maps.mean(1) if name == 'neck' else maps)
 
-    student_parts = dict(model.named_children())
-    if not model.with_regions:
-        student_parts.pop('region_neck', None)
-    student = [outputs(student_parts, view) for view in flat]
-    teacher = [outputs(model.teacher, view) for view in flat[:2]]
-    # Prototypes that make features the logits
-    eye = torch.eye(model.head.out_channels, dtype=flat[0].dtype)
-    head = copy.deepcopy(model.head)
-    total = head.loss([s[1] for s in student], [t[1] for t in teacher], eye, eye)
-    total = total['loss_view']
-    if model.with_regions:
-        head = copy.deepcopy(model.region_head)
-        losses = head.loss(
-            [s[2] for s in student],
-            [t[2] for t in teacher],
-            [s[0] for s in student],
-            [t[0] for t in teacher],
-            eye,
-            eye,
+    def groups(parts, name, sizes):
+        """Features and logits (B, n, ...) of the views of each size."""
+        for size in sizes:
+            pairs = [outputs(parts, name, view) for view in size.unbind(1)]
+            yield tuple(torch.stack(part, 1) for part in zip(*pairs))
+
+    def loss(head, name):
+        feats, logits = zip(*groups(dict(model.named_children()), name, views))
+        ((teacher_feats, targets),) = groups(model.teacher, name, views[:1])
+        # Prototypes that make features the logits
+        eye = torch.eye(head.out_channels, dtype=targets.dtype)
+        inputs = dict(student_feats=feats, teacher_feats=teacher_feats)
+        return copy.deepcopy(head).loss(
+            student=logits,
+            teacher=targets,
+            prototypes=eye,
+            teacher_prototypes=eye,
+            **(inputs if name == 'region_neck' else {}),
         )
-        total = 0.5 * total + 0.5 * losses['loss_region']
+
+    total = loss(model.head, 'neck')['loss_view']
+    if model.with_regions:
+        regions = loss(model.region_head, 'region_neck')['loss_region']
+        total = 0.5 * total + 0.5 * regions
     return total
 
 
@@ -210,6 +210,31 @@ def change(**parts):
 def test_parts_that_do_not_fit_are_refused(cfg, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(cfg)
+
+
+def test_necks_state_the_number_of_prototypes():
+    cfg = change(region_neck=dict(out_channels=48))
+    for name in ('head', 'region_head'):
+        cfg[name] = {k: v for k, v in cfg[name].items() if k != 'out_channels'}
+    model = MODELS.build(cfg)
+    assert model.head.center.shape == (1, 32)
+    assert model.region_head.center.shape == (1, 48)
+    assert model.loss(random_views())['loss_region'] > 0
+
+
+def test_the_plain_twin_of_a_step_gives_the_same():
+    model = build()
+    model.eval()
+    views = random_views()
+    losses, grads = [], []
+    for plain in (False, True):
+        with plain_twins(plain):
+            losses.append(model.loss(views))
+        total = losses[-1]['loss_view'] + losses[-1]['loss_region']
+        grads.append(torch.autograd.grad(total, model.backbone.parameters()))
+    torch.testing.assert_close(*losses)
+    for mine, other in zip(*grads):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

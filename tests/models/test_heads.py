@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -5,8 +6,9 @@ import pytest
 import torch
 
 from esvit_plugin.engine import TeacherTempHook
-from esvit_plugin.models import DINOViewHead, RegionMatchingHead
-from esvit_plugin.models.heads import blockwise
+from esvit_plugin.models import DINOViewHead, RegionMatchingHead, plain_twins
+from esvit_plugin.models.heads import blocks, blockwise
+from esvit_plugin.models.heads.region_matching_head import match_regions
 
 HEADS = [DINOViewHead, RegionMatchingHead]
 K = 8  # prototypes
@@ -56,16 +58,29 @@ def features(*shape):
     return torch.randn(*shape, D, requires_grad=True)
 
 
+def prototypes(number=K):
+    return dict(prototypes=features(number), teacher_prototypes=features(number))
+
+
 def view_inputs(batch=3):
-    return [features(batch) for _ in range(4)], [features(batch) for _ in '12'], ()
+    student = [features(batch, 2), features(batch, 3)]
+    return dict(student=student, teacher=features(batch, 2))
 
 
 def region_inputs(batch=3):
-    counts = [6, 6, 2, 2]
-    feats = [torch.randn(batch, n, 5) for n in counts]
-    teacher_feats = [torch.randn(batch, 6, 5) for _ in '12']
-    student = [features(batch, n) for n in counts]
-    return student, [features(batch, 6) for _ in '12'], (feats, teacher_feats)
+    sizes = (2, 6), (3, 2)
+    return dict(
+        student=[features(batch, *size) for size in sizes],
+        teacher=features(batch, *sizes[0]),
+        student_feats=[torch.randn(batch, *size, 5) for size in sizes],
+        teacher_feats=torch.randn(batch, *sizes[0], 5),
+    )
+
+
+def split(groups):
+    """The views (B, ...) of tensors (B, n, ...), one per size, or of one tensor."""
+    groups = [groups] if isinstance(groups, torch.Tensor) else groups
+    return [view for group in groups for view in group.unbind(1)]
 
 
 CASES = [
@@ -81,24 +96,57 @@ each_head = pytest.mark.parametrize(('head_type', 'make', 'plain', 'name'), CASE
 def test_loss_and_gradients_equal_the_plain_formula(
     head_type, make, plain, name, block, rows, monkeypatch
 ):
-    monkeypatch.setattr(blockwise, 'BLOCK_ELEMENTS', block)
-    monkeypatch.setattr(blockwise, 'SLICE_ELEMENTS', rows)
-    monkeypatch.setattr(blockwise, 'SLICE_PROTOTYPES', 3)
+    monkeypatch.setattr(blocks, 'BLOCK_ELEMENTS', block)
+    monkeypatch.setattr(blocks, 'SLICE_ELEMENTS', rows)
+    monkeypatch.setattr(blocks, 'SLICE_PROTOTYPES', 3)
     head = head_type(out_channels=K, student_temp=0.3, teacher_temp=0.2)
     head.center.normal_()
-    center = head.center[0].clone()
-    student, teacher, feats = make()
-    prototypes, theirs = features(K), features(K)
-    logits = [s @ prototypes.T for s in student]
-    targets = [t @ theirs.T for t in teacher]
-    expected = plain(logits, targets, *feats, center, 0.3, 0.2)
-    trained = [*student, prototypes]
+    twin = copy.deepcopy(head)
+    inputs, matrices = make(), prototypes()
+    logits = [view @ matrices['prototypes'].T for view in split(inputs['student'])]
+    targets = [
+        view @ matrices['teacher_prototypes'].T for view in split(inputs['teacher'])
+    ]
+    feats = [
+        split(inputs[n]) for n in ('student_feats', 'teacher_feats') if n in inputs
+    ]
+    expected = plain(logits, targets, *feats, head.center[0].clone(), 0.3, 0.2)
+    trained = [*inputs['student'], matrices['prototypes']]
     expected_grads = torch.autograd.grad(expected, trained)
-    loss = head.loss(student, teacher, *feats, prototypes, theirs)[name]
-    torch.testing.assert_close(loss, expected)
-    grads = torch.autograd.grad(3 * loss, trained)
+    losses = head.loss(**inputs, **matrices)
+    torch.testing.assert_close(losses[name], expected)
+    grads = torch.autograd.grad(3 * losses[name], trained)
     for ours, other in zip(grads, expected_grads):
         torch.testing.assert_close(ours, 3 * other)
+    with plain_twins():
+        theirs = twin.loss(**inputs, **matrices)
+    torch.testing.assert_close(theirs, losses)
+    torch.testing.assert_close(twin.center, head.center)
+    for ours, other in zip(torch.autograd.grad(theirs[name], trained), expected_grads):
+        torch.testing.assert_close(ours, other)
+
+
+@each_head
+def test_the_plain_twin_knows_the_entropy_and_holds_all_logits(
+    head_type, make, plain, name
+):
+    head = head_type(out_channels=K).eval()
+    inputs = dict(make(), **prototypes())
+    if head_type is RegionMatchingHead:
+        inputs['with_entropy'] = True
+    expected = head.loss(**inputs)
+    kept = []
+    with (
+        plain_twins(),
+        torch.autograd.graph.saved_tensors_hooks(
+            lambda x: kept.append(tuple(x.shape)), lambda _: None
+        ),
+    ):
+        losses = head.loss(**inputs)
+    torch.testing.assert_close(losses, expected)
+    assert 'teacher_entropy' in losses
+    shapes = {view.shape[:-1] + (K,) for view in split(inputs['student'])}
+    assert shapes <= set(kept)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -107,14 +155,13 @@ def test_autocast_costs_only_the_precision_of_its_type(
     head_type, make, plain, name, dtype
 ):
     # So many images that float16 could not hold a row's gradient unscaled.
-    student, teacher, feats = make(batch=2000)
-    prototypes = features(K)
-    trained = [*student, prototypes]
+    inputs, matrix = make(batch=2000), features(K)
+    trained = [*inputs['student'], matrix]
+    inputs |= dict(prototypes=matrix, teacher_prototypes=matrix.detach())
 
     def run():
-        head = head_type(out_channels=K)
-        loss = head.loss(student, teacher, *feats, prototypes, prototypes.detach())
-        return loss[name], torch.autograd.grad(loss[name], trained)
+        loss = head_type(out_channels=K).loss(**inputs)[name]
+        return loss, torch.autograd.grad(loss, trained)
 
     expected, expected_grads = run()
     with torch.autocast('cpu', dtype=dtype):
@@ -139,11 +186,19 @@ def test_gradcheck():
     )
 
 
+def test_autocast_does_not_change_the_matches():
+    # So close that bfloat16 could not tell the regions apart.
+    student = torch.randn(2, 5, 16)
+    teacher = torch.randn(2, 1, 16) + 1e-3 * torch.randn(2, 9, 16)
+    expected = match_regions(student, teacher)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(match_regions(student, teacher), expected)
+
+
 @each_head
 def test_no_product_of_all_rows_and_prototypes_is_kept(head_type, make, plain, name):
     batch, num_prototypes = 64, 2048
-    student, teacher, feats = make(batch)
-    weights = [features(num_prototypes) for _ in '12']
+    inputs = dict(make(batch), **prototypes(num_prototypes))
     head = head_type(out_channels=num_prototypes)
     kept = []
 
@@ -152,7 +207,7 @@ def test_no_product_of_all_rows_and_prototypes_is_kept(head_type, make, plain, n
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        head.loss(student, teacher, *feats, *weights)
+        head.loss(**inputs)
     assert kept
     assert max(kept) <= num_prototypes * D
 
@@ -160,17 +215,16 @@ def test_no_product_of_all_rows_and_prototypes_is_kept(head_type, make, plain, n
 @each_head
 def test_the_center_moves_in_training_after_the_loss(head_type, make, plain, name):
     head = head_type(out_channels=K, center_momentum=0.7)
-    student, teacher, feats = make()
-    theirs = features(K)
-    inputs = student, teacher, *feats, features(K), theirs
-    first = head.loss(*inputs)[name]
-    rows = torch.cat([t.flatten(0, -2) for t in teacher])
-    torch.testing.assert_close(head.center[0], 0.3 * (rows @ theirs.T).mean(0))
+    inputs = dict(make(), **prototypes())
+    first = head.loss(**inputs)[name]
+    rows = inputs['teacher'].flatten(0, -2)
+    mean = (rows @ inputs['teacher_prototypes'].T).mean(0)
+    torch.testing.assert_close(head.center[0], 0.3 * mean)
     assert not head.center.requires_grad
-    assert head.loss(*inputs)[name] != first
+    assert head.loss(**inputs)[name] != first
     head.eval()
     before = head.center.clone()
-    head.loss(*inputs)
+    head.loss(**inputs)
     assert torch.equal(head.center, before)
     assert 'center' in head.state_dict()
 
@@ -178,10 +232,14 @@ def test_the_center_moves_in_training_after_the_loss(head_type, make, plain, nam
 def test_teacher_entropy_tells_uniform_from_certain():
     head = DINOViewHead(out_channels=K)
     eye = torch.eye(K)
-    student = [torch.randn(3, K) for _ in range(4)]
+    student = [torch.randn(3, n, K) for n in (2, 2)]
 
     def entropy(teacher):
-        return head.loss(student, [teacher] * 2, eye, eye)['teacher_entropy'].item()
+        teacher = teacher[:, None].expand(-1, 2, -1)
+        losses = head.loss(
+            student=student, teacher=teacher, prototypes=eye, teacher_prototypes=eye
+        )
+        return losses['teacher_entropy'].item()
 
     assert entropy(torch.zeros(3, K)) == pytest.approx(np.log(K))
     head.center.zero_()
@@ -217,11 +275,17 @@ def test_matches_the_authors_program(golden, with_regions):
     region_head = RegionMatchingHead(out_channels=classes)
     schedule = TeacherTempHook(warmup_epochs=cfg['warmup_teacher_temp_epochs'])
 
-    def split(rows):
-        parts = rows.split(
-            [batch * n for n in regions][: 2 if len(rows) < total else None]
-        )
-        return [p.view(batch, -1, p.shape[-1]) for p in parts]
+    matrices = dict(prototypes=eye, teacher_prototypes=eye)
+
+    def group(rows, regions=(1, 1)):
+        """Rows in the released order, view by view, as (B, n, [T,] ...) per size."""
+        num_views = [2, views - 2]
+        counts = [n * batch * t for n, t in zip(num_views, regions)]
+        parts = rows.split(counts[: 2 if len(rows) == sum(counts) else 1])
+        return [
+            part.view(n, batch, *([t] if regions != (1, 1) else []), -1).transpose(0, 1)
+            for part, n, t in zip(parts, num_views, regions)
+        ]
 
     for step in range(cfg['steps']):
         for each in (head, region_head):
@@ -229,15 +293,23 @@ def test_matches_the_authors_program(golden, with_regions):
         s_cls = normal(0, f's_cls-{step}', (views * batch, classes), 0.5)
         t_cls = normal(0, f't_cls-{step}', (2 * batch, classes), 0.5)
         s_cls.requires_grad_()
-        loss = head.loss(s_cls.chunk(views), t_cls.chunk(2), eye, eye)['loss_view']
+        (teacher,) = group(t_cls)
+        losses = head.loss(student=group(s_cls), teacher=teacher, **matrices)
+        loss = losses['loss_view']
         if with_regions:
             t_total = 2 * cfg['NG'] * batch
             s_reg = normal(0, f's_reg-{step}', (total, classes), 0.5).requires_grad_()
             t_reg = normal(0, f't_reg-{step}', (t_total, classes), 0.5)
             s_fea = normal(0, f's_fea-{step}', (total, width))
             t_fea = normal(0, f't_fea-{step}', (t_total, width))
-            inputs = map(split, (s_reg, t_reg, s_fea, t_fea))
-            losses = region_head.loss(*inputs, eye, eye)
+            num_regions = cfg['NG'], cfg['NL']
+            losses = region_head.loss(
+                student=group(s_reg, num_regions),
+                teacher=group(t_reg, num_regions)[0],
+                student_feats=group(s_fea, num_regions),
+                teacher_feats=group(t_fea, num_regions)[0],
+                **matrices,
+            )
             loss = 0.5 * loss + 0.5 * losses['loss_region']
         loss.backward()
         assert loss.item() == pytest.approx(float(reference[f'loss_{step}']), rel=1e-5)

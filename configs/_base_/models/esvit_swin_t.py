@@ -12,8 +12,8 @@ model = dict(
         type='EsViTSwin', arch='tiny', img_size=224, window_size=7, drop_path_rate=0.1
     ),
     neck=dict(type='DINOProjection', in_channels=768, out_channels=65536),
-    head=dict(type='DINOViewHead', out_channels=65536),
+    head=dict(type='DINOViewHead'),
     # For view-only training set both region parts to None.
     region_neck=dict(type='DINOProjection', in_channels=768, out_channels=65536),
-    region_head=dict(type='RegionMatchingHead', out_channels=65536),
+    region_head=dict(type='RegionMatchingHead'),
 )

@@ -1,5 +1,7 @@
 """What the view head and the region head share: temperatures and a centre."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
@@ -8,14 +10,15 @@ from torch import Tensor
 from ..checks import check_prototypes, check_temperatures
 from ..utils import upcast
 from .blockwise import blockwise_cross_entropy
+from .pairwise import pairwise_cross_entropy, view_logits
 
 
 class SelfDistillationHead(BaseModule):
     """Base of the heads that score student logits with centred teacher logits.
 
     Args:
-        out_channels: Number of prototypes K, the same as the neck's.
-            Defaults to 65536.
+        out_channels: Number of prototypes K. ``EsViT`` sets it to the neck's, and
+            refuses another. Defaults to 65536.
         student_temp: Temperature of the student's softmax. Defaults to 0.1.
         teacher_temp: Temperature of the teacher's softmax; ``TeacherTempHook``
             changes it during training. Defaults to 0.07.
@@ -54,6 +57,7 @@ class SelfDistillationHead(BaseModule):
         self,
         student: Tensor,
         teacher: Tensor,
+        *,
         targets: Tensor,
         weights: Tensor,
         prototypes: Tensor,
@@ -92,6 +96,43 @@ class SelfDistillationHead(BaseModule):
             self.update_center(teacher.flatten(0, 1), teacher_prototypes, losses[0])
         return losses
 
+    def plain_cross_entropy(
+        self,
+        student: Sequence[Tensor],
+        teacher: Tensor,
+        *,
+        prototypes: Tensor,
+        teacher_prototypes: Tensor,
+        match: Callable[[int, int], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The plain twin: from all logits, pair by pair, as released programs do.
+
+        Args:
+            student: Bottleneck features (B, n, ..., D) of the views of each size.
+            teacher: Bottleneck features (B, m, ..., D) of the global views.
+            prototypes: The student's, shape (K, D).
+            teacher_prototypes: The teacher's, shape (K, D).
+            match: See ``pairwise_cross_entropy``. Defaults to None.
+
+        Returns:
+            The mean loss over the pairs, and the mean entropy in nats.
+        """
+        with torch.no_grad():
+            targets = view_logits([teacher], teacher_prototypes)
+        loss, entropy = pairwise_cross_entropy(
+            view_logits(student, prototypes),
+            targets,
+            self.center,
+            self.student_temp,
+            self.teacher_temp,
+            match,
+        )
+        if self.training:
+            with torch.no_grad():
+                rows = torch.cat([upcast(x).flatten(0, -2) for x in targets])
+                self._move_center(rows.mean(0, keepdim=True), loss)
+        return loss, entropy
+
     @torch.no_grad()
     def update_center(
         self,
@@ -106,6 +147,9 @@ class SelfDistillationHead(BaseModule):
         """
         with torch.autocast(teacher.device.type, enabled=False):
             mean = upcast(teacher).mean(dim=0, keepdim=True) @ teacher_prototypes.T
+        self._move_center(mean, loss)
+
+    def _move_center(self, mean: Tensor, loss: Tensor | None) -> None:
         if loss is not None:
             # So that all processes hear of it
             mean = torch.where(torch.isfinite(loss), mean, torch.nan)

@@ -1,6 +1,5 @@
 """Cross-entropy of prototype probabilities, a block of logits at a time."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,17 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..utils import upcast
-
-# Logits of student rows held at once. One row of an image at least, and the teacher's
-# probabilities of the same images, which their rows share, come on top.
-BLOCK_ELEMENTS = 2**24
-# On a CPU, elementwise work runs over so many logits at a time and products over so
-# many prototypes, which its caches hold.
-SLICE_ELEMENTS = 2**19
-SLICE_PROTOTYPES = 512
-# Elements between its rows of logits there: at strides of a power of two, all rows
-# compete for the same few places of the caches.
-ROW_GAP = 80
+from .blocks import block_shape, logits_buffer, multiply_into, parts_of, slices_of
 
 
 def blockwise_cross_entropy(
@@ -80,6 +69,12 @@ def blockwise_cross_entropy(
 
 
 class _BlockwiseCrossEntropy(torch.autograd.Function):
+    """Loss and gradients in one pass over the blocks.
+
+    Sizes: B images of R student and T teacher rows, each student row with N targets;
+    K prototypes of width D. A block is ``images`` of the B with ``rows`` of the R.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -96,39 +91,40 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         with_grad = any(ctx.needs_input_grad[:2])
         full, low = _types(student)
-        images, rows = _block_shape(weights, len(prototypes))
+        images, rows = block_shape(len(weights), weights.shape[1], len(prototypes))
         weights = weights.to(full)
         if low == torch.float16:
             # Gradients of a block and their sums fill the range of float16.
             scale = 2**12 / (images * rows * weights.sum(-1).amax())
             weights = weights * scale
-        # A factor of the small side of a product costs nothing.
+        # Temperatures divide the small side of the products, which costs nothing.
         student_in = (student.to(full) / student_temp).to(low)
         teacher_in = (teacher.to(full) / teacher_temp).to(low)
         matrix, teacher_matrix = prototypes.to(low), teacher_prototypes.to(low)
         offset = center.to(full) / teacher_temp
-        grad_student = torch.zeros_like(student, dtype=full)
-        grad_matrix = None
+        grad_student = torch.zeros_like(student, dtype=full)  # (B, R, D)
+        grad_matrix = None  # (K, D)
         losses, entropies = [], []
         num_targets = teacher.shape[1]
-        scores = _rows(student_in, images * rows, len(matrix))
-        probs = offset.new_empty(images * num_targets, len(matrix))
+        logits_NK = logits_buffer(student_in, images * rows, len(matrix))
+        # The probabilities of all teacher rows of a block's images.
+        probs_NK = offset.new_empty(images * num_targets, len(matrix))
         # Types are explicit here: products into buffers know no autocast.
         with torch.autocast(student.device.type, enabled=False):
-            for image in _parts(len(student), images):
-                # The probabilities of all images of the block are one table.
-                inputs = teacher_in[image].flatten(0, 1)
-                table = probs[: len(inputs)]
-                for part in _parts(len(inputs), len(scores)):
-                    block = _product(inputs[part], teacher_matrix, scores)
+            for image in parts_of(len(student), images):
+                teacher_ND = teacher_in[image].flatten(0, 1)
+                table = probs_NK[: len(teacher_ND)]
+                for part in parts_of(len(teacher_ND), len(logits_NK)):
+                    block = multiply_into(logits_NK, teacher_ND[part], teacher_matrix)
                     entropies += _probabilities(
                         block, offset, table[part], with_entropy
                     )
+                # The first row of each image in the table.
                 first = torch.arange(0, len(table), num_targets, device=table.device)
-                for row in _parts(student.shape[1], rows):
-                    inputs = student_in[image, row].flatten(0, 1)
-                    block = _product(inputs, matrix, scores)
-                    losses += _gradients(
+                for row in parts_of(student.shape[1], rows):
+                    student_ND = student_in[image, row].flatten(0, 1)
+                    block = multiply_into(logits_NK, student_ND, matrix)
+                    losses += _loss_to_gradients(
                         block,
                         table,
                         (targets[image, row] + first[:, None, None]).flatten(0, 1),
@@ -137,14 +133,14 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
                     )
                     if not with_grad:
                         continue
-                    place = grad_student[image, row]
-                    place.copy_((block @ matrix).view(place.shape))
+                    grad_rows = grad_student[image, row]
+                    grad_rows.copy_((block @ matrix).view(grad_rows.shape))
                     if grad_matrix is None:
-                        grad_matrix = (block.T @ inputs).to(full)
+                        grad_matrix = (block.T @ student_ND).to(full)
                     elif low == full:
-                        grad_matrix.addmm_(block.T, inputs)
+                        grad_matrix.addmm_(block.T, student_ND)
                     else:
-                        grad_matrix += block.T @ inputs
+                        grad_matrix += block.T @ student_ND
             loss = torch.stack(losses).sum()
             grad_student /= student_temp
             if low == torch.float16:
@@ -175,42 +171,19 @@ def _types(x: Tensor) -> tuple[torch.dtype, torch.dtype]:
     return full, full
 
 
-def _block_shape(weights: Tensor, num_prototypes: int) -> tuple[int, int]:
-    """How many images, and how many rows of each, make a block."""
-    num_images, num_rows, _ = weights.shape
-    held = max(1, BLOCK_ELEMENTS // num_prototypes)
-    images = min(num_images, max(1, held // num_rows))
-    parts = -(-num_rows // held)
-    return images, -(-num_rows // parts)
-
-
-def _parts(length: int, size: int) -> Iterator[slice]:
-    """Cut a length into parts of a size."""
-    for start in range(0, length, size):
-        yield slice(start, min(start + size, length))
-
-
-def _rows(like: Tensor, number: int, width: int) -> Tensor:
-    """A buffer of rows."""
-    gap = ROW_GAP if like.device.type == 'cpu' else 0
-    return like.new_empty(number, width + gap)[:, :width]
-
-
-def _product(rows: Tensor, matrix: Tensor, buffer: Tensor) -> Tensor:
-    """``rows @ matrix.T`` in the first rows of a buffer."""
-    out = buffer[: len(rows)]
-    size = SLICE_PROTOTYPES if rows.device.type == 'cpu' else len(matrix)
-    for part in _parts(len(matrix), size):
-        torch.mm(rows, matrix[part].T, out=out[:, part])
-    return out
-
-
 def _probabilities(
     scores: Tensor, offset: Tensor, out: Tensor, with_entropy: bool
 ) -> list[Tensor]:
-    """Write the teacher's probabilities and return their entropies, if wanted."""
+    """Write the teacher's probabilities and return their entropies, if wanted.
+
+    Args:
+        scores: Logits over the temperature, shape (N, K).
+        offset: The centre over the temperature, shape (1, K).
+        out: Where the probabilities go, shape (N, K).
+        with_entropy: Whether the entropies are wanted.
+    """
     entropies = []
-    for score, probs in zip(_slices(scores), _slices(out), strict=True):
+    for score, probs in zip(slices_of(scores), slices_of(out), strict=True):
         logits = score - offset
         torch.softmax(logits, -1, out=probs)
         if with_entropy:
@@ -218,12 +191,21 @@ def _probabilities(
     return entropies
 
 
-def _gradients(
+def _loss_to_gradients(
     scores: Tensor, table: Tensor, targets: Tensor, weights: Tensor, with_grad: bool
 ) -> list[Tensor]:
-    """Return the losses and turn scores into the loss's gradients by them."""
+    """Return the losses of student rows, and overwrite their logits by the gradients.
+
+    Args:
+        scores: Logits over the temperature, shape (N, K); the loss's gradients with
+            respect to them afterwards.
+        table: Probabilities of the teacher's rows, shape (M, K).
+        targets: Rows of the table that each student row is compared with, (N, n).
+        weights: Weights of these, shape (N, n).
+        with_grad: Whether gradients are wanted.
+    """
     losses = []
-    slices = _slices(scores)
+    slices = slices_of(scores)
     sizes = [len(part) for part in slices]
     for score, target, weight in zip(
         slices, targets.split(sizes), weights.split(sizes), strict=True
@@ -256,10 +238,3 @@ def _cross_entropy(
     """
     normalizer = logits.amax(-1, keepdim=True) - probs.amax(-1, keepdim=True).log()
     return (mass * normalizer).sum() + torch.dot(mixed.flatten(), logits.flatten())
-
-
-def _slices(rows: Tensor) -> tuple[Tensor, ...]:
-    """Groups of rows (N, K) that fit a CPU's cache."""
-    if rows.device.type != 'cpu':
-        return (rows,)
-    return rows.split(max(1, SLICE_ELEMENTS // rows.shape[-1]))

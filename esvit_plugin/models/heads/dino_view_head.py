@@ -1,11 +1,13 @@
 """The view-level task L_V."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..plain import use_plain
 from .base import SelfDistillationHead, pair_weights
 
 
@@ -30,25 +32,32 @@ class DINOViewHead(SelfDistillationHead):
         >>> import torch
         >>> from esvit_plugin.models import DINOViewHead
         >>> head = DINOViewHead(out_channels=16)
-        >>> student = [torch.randn(4, 8) for _ in range(10)]
+        >>> student = [torch.randn(4, n, 8) for n in (2, 8)]
         >>> prototypes = torch.randn(16, 8)
-        >>> sorted(head.loss(student, student[:2], prototypes, prototypes))
+        >>> losses = head.loss(
+        ...     student=student,
+        ...     teacher=student[0],
+        ...     prototypes=prototypes,
+        ...     teacher_prototypes=prototypes,
+        ... )
+        >>> sorted(losses)
         ['loss_view', 'teacher_entropy']
     """
 
     def loss(
         self,
+        *,
         student: Sequence[Tensor],
-        teacher: Sequence[Tensor],
+        teacher: Tensor,
         prototypes: Tensor,
         teacher_prototypes: Tensor,
     ) -> dict[str, Tensor]:
         """Score student views against teacher views.
 
         Args:
-            student: Bottleneck features (B, D) of every view, global views first.
-            teacher: Bottleneck features (B, D) of the global views, in the same
-                order.
+            student: Bottleneck features (B, n, D) of the views of each size; first
+                the teacher's views, in the same order.
+            teacher: Bottleneck features (B, m, D) of the global views.
             prototypes: The student's prototypes (K, D).
             teacher_prototypes: The teacher's prototypes (K, D).
 
@@ -57,16 +66,24 @@ class DINOViewHead(SelfDistillationHead):
             teacher's probabilities in nats, between 0 (one prototype) and ln K
             (uniform).
         """
-        rows = torch.stack(list(student), 1)
-        weights = pair_weights(len(student), len(teacher), self.center) / len(rows)
-        everyone = torch.arange(len(teacher), device=rows.device)
+        matrices: dict[str, Any] = dict(
+            prototypes=prototypes, teacher_prototypes=teacher_prototypes
+        )
+        if use_plain():
+            loss, entropy = self.plain_cross_entropy(student, teacher, **matrices)
+            return dict(loss_view=loss, teacher_entropy=entropy)
+        views = torch.cat(list(student), 1)
+        (batch, num_views), num_global = views.shape[:2], teacher.shape[1]
+        weights = pair_weights(num_views, num_global, self.center) / batch
         loss, entropy = self.cross_entropy(
-            rows,
-            torch.stack(list(teacher), 1),
-            everyone.expand(*rows.shape[:2], -1),
-            weights.expand(len(rows), -1, -1),
-            prototypes,
-            teacher_prototypes,
+            views,
+            teacher,
+            # Every view meets all global ones; its own has weight 0.
+            targets=torch.arange(num_global, device=views.device).expand(
+                batch, num_views, -1
+            ),
+            weights=weights.expand(batch, -1, -1),
             with_entropy=True,
+            **matrices,
         )
         return dict(loss_view=loss, teacher_entropy=entropy)

@@ -1,12 +1,14 @@
 """The region-level task L_R."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..plain import use_plain
 from ..utils import upcast
 from .base import SelfDistillationHead, pair_weights
 
@@ -31,22 +33,29 @@ class RegionMatchingHead(SelfDistillationHead):
         >>> import torch
         >>> from esvit_plugin.models import RegionMatchingHead
         >>> head = RegionMatchingHead(out_channels=16)
-        >>> regions = [49] * 2 + [9] * 8
-        >>> student = [torch.randn(4, t, 8) for t in regions]
-        >>> feats = [torch.randn(4, t, 24) for t in regions]
+        >>> sizes = (2, 49), (8, 9)  # views, and regions of each
+        >>> student = [torch.randn(4, *size, 8) for size in sizes]
+        >>> feats = [torch.randn(4, *size, 24) for size in sizes]
         >>> prototypes = torch.randn(16, 8)
         >>> losses = head.loss(
-        ...     student, student[:2], feats, feats[:2], prototypes, prototypes)
+        ...     student=student,
+        ...     teacher=student[0],
+        ...     student_feats=feats,
+        ...     teacher_feats=feats[0],
+        ...     prototypes=prototypes,
+        ...     teacher_prototypes=prototypes,
+        ... )
         >>> sorted(losses)
         ['loss_region']
     """
 
     def loss(
         self,
+        *,
         student: Sequence[Tensor],
-        teacher: Sequence[Tensor],
+        teacher: Tensor,
         student_feats: Sequence[Tensor],
-        teacher_feats: Sequence[Tensor],
+        teacher_feats: Tensor,
         prototypes: Tensor,
         teacher_prototypes: Tensor,
         with_entropy: bool = False,
@@ -54,12 +63,12 @@ class RegionMatchingHead(SelfDistillationHead):
         """Score the regions of student views against those of teacher views.
 
         Args:
-            student: Bottleneck features (B, T_v, D) of the regions of every view,
-                global views first; T_v differs between sizes of view.
-            teacher: Bottleneck features (B, T, D) of the regions of the global
+            student: Bottleneck features (B, n, T_v, D) of the regions of the views of
+                each size; first the teacher's views, in the same order.
+            teacher: Bottleneck features (B, m, T, D) of the regions of the global
                 views.
-            student_feats: Backbone features (B, T_v, C) of the same regions.
-            teacher_feats: Backbone features (B, T, C) of the same regions.
+            student_feats: Backbone features (B, n, T_v, C) of the same regions.
+            teacher_feats: Backbone features (B, m, T, C) of the same regions.
             prototypes: The student's prototypes (K, D).
             teacher_prototypes: The teacher's prototypes (K, D).
             with_entropy: Whether to return the entropy, too. Defaults to False.
@@ -68,36 +77,49 @@ class RegionMatchingHead(SelfDistillationHead):
             ``loss_region``, and if wanted ``teacher_entropy``, the mean entropy of the
             teacher's probabilities in nats.
         """
-        regions, targets = torch.cat(list(student), 1), torch.cat(list(teacher), 1)
-        loss, *entropy = self.cross_entropy(
-            regions,
-            targets,
-            self._matches(student_feats, teacher_feats),
-            self._weights(student, len(teacher)).expand(len(regions), -1, -1),
-            prototypes,
-            teacher_prototypes,
-            with_entropy,
+        matrices: dict[str, Any] = dict(
+            prototypes=prototypes, teacher_prototypes=teacher_prototypes
         )
+        if use_plain():
+            views = [view for size in student_feats for view in size.unbind(1)]
+            loss, *entropy = self.plain_cross_entropy(
+                student,
+                teacher,
+                match=lambda v, i: match_regions(views[v], teacher_feats[:, i]),
+                **matrices,
+            )
+        else:
+            regions = torch.cat([x.flatten(1, 2) for x in student], 1)
+            weights = self._weights(student, teacher.shape[1]) / len(regions)
+            loss, *entropy = self.cross_entropy(
+                regions,
+                teacher.flatten(1, 2),
+                targets=self._matches(student_feats, teacher_feats),
+                weights=weights.expand(len(regions), -1, -1),
+                with_entropy=with_entropy,
+                **matrices,
+            )
         losses = dict(loss_region=loss)
-        return dict(losses, teacher_entropy=entropy[0]) if entropy else losses
+        return dict(losses, teacher_entropy=entropy[0]) if with_entropy else losses
 
     @torch.no_grad()
-    def _matches(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def _matches(self, student: Sequence[Tensor], teacher: Tensor) -> Tensor:
         """The region of each teacher view, among all, for each student region."""
-        regions = torch.cat(list(student), 1)
-        matches, first = [], 0
-        for view in teacher:
-            matches.append(first + match_regions(regions, view))
-            first += view.shape[1]
-        return torch.stack(matches, -1)
+        regions = torch.cat([x.flatten(1, 2) for x in student], 1)
+        matches = [match_regions(regions, view) for view in teacher.unbind(1)]
+        num_regions = teacher.shape[2]
+        return torch.stack([i * num_regions + m for i, m in enumerate(matches)], -1)
 
-    def _weights(self, student: Sequence[Tensor], num_teacher: int) -> Tensor:
+    def _weights(self, student: Sequence[Tensor], num_global: int) -> Tensor:
         """Weights (regions, teacher views) of the cross-entropies of an image."""
-        pairs = pair_weights(len(student), num_teacher, self.center)
+        sizes = [view_size.shape[1:3] for view_size in student]
+        pairs = pair_weights(sum(n for n, _ in sizes), num_global, self.center)
         return torch.cat(
             [
-                (pair / view[..., 0].numel()).expand(view.shape[1], -1)
-                for pair, view in zip(pairs, student, strict=True)
+                (part / num_regions).repeat_interleave(num_regions, 0)
+                for part, (_, num_regions) in zip(
+                    pairs.split([n for n, _ in sizes]), sizes, strict=True
+                )
             ]
         )
 
@@ -113,6 +135,8 @@ def match_regions(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         Indices (B, T_s) into the teacher's regions, by cosine similarity.
     """
-    student = F.normalize(upcast(student), dim=-1)
-    teacher = F.normalize(upcast(teacher), dim=-1)
-    return (student @ teacher.transpose(1, 2)).argmax(dim=-1)
+    # Half-precision similarities tie, and argmax then takes the first.
+    with torch.autocast(student.device.type, enabled=False):
+        student = F.normalize(upcast(student), dim=-1)
+        teacher = F.normalize(upcast(teacher), dim=-1)
+        return (student @ teacher.transpose(1, 2)).argmax(dim=-1)

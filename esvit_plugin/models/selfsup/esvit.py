@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..utils import upcast
 from ..view_and_regions import split_features
 from .checkpoint_check import check_checkpoint
+from .view_groups import ViewFeatures, group_views, project_groups
 
 
 @MODELS.register_module()
@@ -31,9 +32,12 @@ class EsViT(BaseSelfSupervisor):
 
     Args:
         backbone: Config of the backbone.
-        neck: Config of the views' projection, a ``DINOProjection``.
-        head: Config of the view-level loss, a ``DINOViewHead``.
-        region_neck: Config of the regions' projection. Defaults to None.
+        neck: Config of the views' projection, a ``DINOProjection``, whose
+            ``out_channels`` states the number of prototypes K of this task.
+        head: Config of the view-level loss, a ``DINOViewHead``. It takes K from the
+            neck; an ``out_channels`` of its own must agree.
+        region_neck: Config of the regions' projection, which states their K.
+            Defaults to None.
         region_head: Config of the region-level loss, a ``RegionMatchingHead``.
             Defaults to None; with both None training is view-only (L_V alone).
         region_weight: Weight of the region loss, in (0, 1]; the view loss has the
@@ -55,6 +59,7 @@ class EsViT(BaseSelfSupervisor):
     """
 
     teacher: nn.ModuleDict
+    head: Any
     region_neck: Any
     region_head: Any
     region_weight: float
@@ -90,13 +95,13 @@ class EsViT(BaseSelfSupervisor):
         super().__init__(
             backbone=backbone,
             neck=neck,
-            head=head,
             pretrained=pretrained,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
+        self.head = _build_head(head, self.neck)
         self.region_neck = _build(region_neck)
-        self.region_head = _build(region_head)
+        self.region_head = _build_head(region_head, self.region_neck)
         self.region_weight = region_weight if self.with_regions else 0.0
         self._check_widths()
         if not self.with_views:
@@ -152,7 +157,8 @@ class EsViT(BaseSelfSupervisor):
                 raise ValueError(
                     f'EsViT: {neck_name}.out_channels={neck.out_channels}, but '
                     f'{head_name}.out_channels={head.out_channels}; they are the '
-                    'number of prototypes and must be equal.'
+                    'number of prototypes and must be equal; leave out '
+                    f"model.{head_name}.out_channels to take the neck's."
                 )
 
     def init_weights(self) -> None:
@@ -274,120 +280,92 @@ class EsViT(BaseSelfSupervisor):
         Raises:
             ValueError: If the views do not fit the model.
         """
-        groups = self._group_views(inputs)
-        student = self._encode_groups(groups, 'student')
+        groups = group_views(inputs, self.backbone)
+        student = [self.encode_group(group, 'student') for group in groups]
         with torch.no_grad():
-            teacher = self._encode_groups(groups[:1], 'teacher')
+            teacher = self.encode_group(groups[0], 'teacher')
         return self.score(student, teacher)
 
+    def encode_group(self, images: Tensor, source: str) -> ViewFeatures:
+        """Encode all views of one size in one forward pass.
+
+        The backbone sees them view by view, so that layers that draw random numbers
+        for a batch, such as stochastic depth, draw as the released program's do.
+
+        Args:
+            images: Normalised views (B, n, 3, S, S).
+            source: 'teacher' or 'student'.
+
+        Raises:
+            ValueError: If the backbone's width is not the neck's.
+        """
+        num_views = images.shape[1]
+        views, regions = self.encode(images.transpose(0, 1).flatten(0, 1), source)
+        if views.shape[-1] != self.neck.in_channels:
+            raise ValueError(
+                f'EsViT: the backbone gives {views.shape[-1]} channels, but '
+                f'neck.in_channels={self.neck.in_channels}.'
+            )
+        return ViewFeatures(
+            views.unflatten(0, (num_views, -1)).transpose(0, 1),
+            regions.unflatten(0, (num_views, -1)).transpose(0, 1),
+        )
+
     def score(
-        self,
-        student: tuple[Sequence[Tensor], Sequence[Tensor]],
-        teacher: tuple[Sequence[Tensor], Sequence[Tensor]],
+        self, student: Sequence[ViewFeatures], teacher: ViewFeatures
     ) -> dict[str, Tensor]:
         """Losses of what the backbones give; see :meth:`loss`.
 
         Args:
-            student: Features (B, C), and regions (B, T_v, C), of all views.
-            teacher: The same of the global views.
+            student: Features of the views of each size, the global ones first.
+            teacher: Features of the global views.
         """
-        losses = dict(feature_spread=_spread(torch.cat(list(teacher[0]))))
+        losses = dict(feature_spread=_spread(teacher.views.flatten(0, 1)))
         if self.with_views:
-            losses.update(
-                self.head.loss(
-                    *self._project('neck', student[0], teacher[0]),
-                    *self._prototypes('neck'),
-                )
+            bottleneck = self._project(
+                'neck', [group.views for group in student], teacher.views
             )
+            losses.update(self.head.loss(**bottleneck))
             losses['loss_view'] = (1 - self.region_weight) * losses['loss_view']
         if self.with_regions:
+            feats = [group.regions for group in student]
+            bottleneck = self._project('region_neck', feats, teacher.regions)
             losses.update(
                 self.region_head.loss(
-                    *self._project('region_neck', student[1], teacher[1]),
-                    student[1],
-                    teacher[1],
-                    *self._prototypes('region_neck'),
+                    student_feats=feats,
+                    teacher_feats=teacher.regions,
                     with_entropy=not self.with_views,
+                    **bottleneck,
                 )
             )
             losses['loss_region'] = self.region_weight * losses['loss_region']
         return losses
 
     def _project(
-        self, neck: str, student: Sequence[Tensor], teacher: Sequence[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Bottleneck features (..., D) of the student's and the teacher's views."""
+        self, name: str, student: Sequence[Tensor], teacher: Tensor
+    ) -> dict[str, Any]:
+        """Bottleneck features and prototypes of both networks, as heads take them."""
+        neck: Any = getattr(self, name)
+        teacher_neck: Any = self.teacher[name]
         with torch.no_grad():
-            targets = _project(self.teacher[neck], teacher)
-        return _project(getattr(self, neck), student), targets
-
-    def _prototypes(self, neck: str) -> tuple[Tensor, Tensor]:
-        """Prototypes (K, D) of the student and of the teacher."""
-        teacher: Any = self.teacher[neck]
-        return getattr(self, neck).prototypes(), teacher.prototypes()
-
-    def _encode_groups(
-        self, groups: Sequence[Tensor], source: str
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Encode views (B, n, 3, S, S), those of one size in one forward pass.
-
-        Images are ordered view by view, so that batch-dependent layers see the
-        same batch as the released program's.
-
-        Returns:
-            Features (B, C) and regions (B, T_v, C) of every view.
-        """
-        views: list[Tensor] = []
-        regions: list[Tensor] = []
-        for group in groups:
-            images = group.transpose(0, 1).flatten(0, 1)
-            feats, positions = self.encode(images, source)
-            if feats.shape[-1] != self.neck.in_channels:
-                raise ValueError(
-                    f'EsViT: the backbone gives {feats.shape[-1]} channels, but '
-                    f'neck.in_channels={self.neck.in_channels}.'
-                )
-            views += feats.chunk(group.shape[1])
-            regions += positions.chunk(group.shape[1])
-        return views, regions
-
-    def _group_views(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Check the views and stack those of one size, (B, n, 3, S, S)."""
-        if isinstance(inputs, Tensor) or not inputs:
-            raise ValueError(
-                'EsViT trains on a list of views, one tensor per size, but got '
-                f'{_describe(inputs)}. Put the MultiCrop transform into the pipeline '
-                "and collate_fn=dict(type='default_collate') into the dataloader."
-            )
-        by_size: dict[Any, list[Tensor]] = {}
-        for views in inputs:
-            if views.dim() == 4:
-                views = views.unsqueeze(1)
-            if views.dim() != 5:
-                raise ValueError(
-                    'EsViT: views must have shape (B, n, 3, S, S) or (B, 3, S, S), '
-                    f'got {_describe(views)}.'
-                )
-            by_size.setdefault(tuple(views.shape[-2:]), []).append(views)
-        groups = [torch.cat(views, 1) for views in by_size.values()]
-        if groups[0].shape[1] < 2:
-            raise ValueError(
-                'EsViT needs at least 2 global views, the views of the first size, '
-                f'but got {groups[0].shape[1]}; views: {_describe(inputs)}.'
-            )
-        patch = getattr(self.backbone, 'patch_size', 1)
-        for size in by_size:
-            if isinstance(patch, int) and any(side % patch for side in size):
-                raise ValueError(
-                    f'EsViT: a view of {size[0]}x{size[1]} px is no multiple of the '
-                    f'patch size {patch} of {type(self.backbone).__name__}. Set the '
-                    'sizes in MultiCrop to multiples of it.'
-                )
-        return groups
+            (targets,) = project_groups(teacher_neck, [teacher])
+        return dict(
+            student=project_groups(neck, student),
+            teacher=targets,
+            prototypes=neck.prototypes(),
+            teacher_prototypes=teacher_neck.prototypes(),
+        )
 
 
 def _build(cfg: dict | nn.Module | None) -> nn.Module | None:
     return MODELS.build(cfg) if isinstance(cfg, dict) else cfg
+
+
+def _build_head(cfg: dict | nn.Module | None, neck: Any) -> Any:
+    """A head with the neck's number of prototypes, where its config gives none."""
+    if isinstance(cfg, dict):
+        cfg = {'out_channels': neck.out_channels, **cfg}
+    return _build(cfg)
 
 
 @torch.no_grad()
@@ -399,24 +377,6 @@ def _copy_state(source: nn.Module, target: nn.Module) -> None:
     ):
         for mine, theirs in zip(own, other, strict=True):
             mine.copy_(theirs)
-
-
-def _describe(inputs: Any) -> str:
-    if isinstance(inputs, Tensor):
-        return f'a tensor of shape {tuple(inputs.shape)}'
-    if isinstance(inputs, (list, tuple)):
-        return f'[{", ".join(_describe(item) for item in inputs)}]'
-    return str(type(inputs))
-
-
-def _project(neck: Any, views: Sequence[Tensor]) -> list[Tensor]:
-    """Bottleneck features (..., D) of views (..., C), in one call of the neck."""
-    rows = neck.project(torch.cat([view.flatten(0, -2) for view in views]))
-    counts = [view[..., 0].numel() for view in views]
-    return [
-        part.unflatten(0, view.shape[:-1])
-        for part, view in zip(rows.split(counts), views, strict=True)
-    ]
 
 
 def _spread(features: Tensor) -> Tensor:
