@@ -1,8 +1,8 @@
 import pytest
 import torch
-from helpers import small_model
 from mmengine.config import Config
 from mmpretrain.models import SimMIM
+from support.training import small_model
 
 import esvit_plugin
 from esvit_plugin import get_model, list_models

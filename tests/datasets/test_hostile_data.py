@@ -8,10 +8,10 @@ import tracemalloc
 import zipfile
 import zlib
 
-import made_up_transfer
 import numpy as np
 import pytest
 from PIL import Image
+from support import made_up_transfer
 
 from esvit_plugin.datasets import (
     GTSRB,

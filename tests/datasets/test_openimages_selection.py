@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.logging import MMLogger
+from support.paths import ROOT
 
 from esvit_plugin.datasets import OpenImages
 from esvit_plugin.datasets.compact import PackedStrings
@@ -19,7 +20,6 @@ from esvit_plugin.datasets.openimages_files import balanced_images, equal_epochs
 from esvit_plugin.engine.configs import load_config
 from esvit_plugin.engine.options import add_config_options
 
-ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/dataset_converters/openimages_selection.py'
 CONFIG = ROOT / 'configs/esvit_swin_t_view_openimages.py'
 LIST = 'image_ids_and_rotation.csv'

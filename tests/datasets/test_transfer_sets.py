@@ -4,12 +4,12 @@ import pickle
 import sys
 
 import cv2
-import made_up_transfer
 import numpy as np
 import pytest
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
-from test_configs import CONFIGS
+from support import made_up_transfer
+from support.paths import CONFIGS
 
 from esvit_plugin.datasets import (
     FER2013,

@@ -13,13 +13,14 @@ import pytest
 from mmengine.dataset import pseudo_collate
 from mmpretrain.registry import DATASETS
 from PIL import Image
+from support.paths import ROOT
 from torch.utils.data import DataLoader
 
 from esvit_plugin.datasets import TSVDataset, build_tsv_index
 from esvit_plugin.datasets.tsv_file import TSVFile, read_tsv_index
 
 PIPELINE = [dict(type='LoadImageFromBytes'), dict(type='PackInputs')]
-TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/tsv_index.py'
+TOOL = ROOT / 'tools/dataset_converters/tsv_index.py'
 NAMES = ['cat', 'dog']
 
 

@@ -2,9 +2,9 @@
 
 import os
 
-import made_up_transfer
 import pytest
 from PIL import Image
+from support import made_up_transfer
 
 from esvit_plugin.datasets import ImageFiles, UCF101Frames, UnlabeledFolder
 from esvit_plugin.datasets.paths import walk_files, warn_of_skipped

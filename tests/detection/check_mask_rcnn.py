@@ -6,7 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from downstream import (
+from mmdet.apis import inference_detector
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from pycocotools import mask as coco_mask
+from support.downstream import (
     Watch,
     assert_differs_in_backbone_alone,
     assert_loaded,
@@ -15,13 +22,7 @@ from downstream import (
     write_esvit,
     write_starts,
 )
-from mmdet.apis import inference_detector
-from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.hub import get_config
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
-from pycocotools import mask as coco_mask
+from support.paths import CONFIGS
 
 CLASSES = ('box', 'disc')
 STAGES = dict(out_indices=(0, 1, 2, 3), drop_path_rate=0.2)
@@ -239,14 +240,14 @@ def starts(tmp_path_factory):
     return write_starts(tmp_path_factory.mktemp('starts'))
 
 
-CONFIGS = sorted((Path(__file__).parents[2] / 'configs' / 'detection').glob('*.py'))
+PATHS = sorted((CONFIGS / 'detection').glob('*.py'))
 BASELINES = {
     '1x': ('mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 12),
     '3x': ('mask-rcnn_swin-t-p4-w7_fpn_ms-crop-3x_coco.py', 36),
 }
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
 def test_configs_are_mmdets_on_another_backbone(path, starts):
     cfg = Config.fromfile(path)
     schedule = path.stem.removesuffix('_supervised').split('_')[-1]
@@ -269,7 +270,7 @@ def test_configs_are_mmdets_on_another_backbone(path, starts):
 
 @pytest.mark.parametrize('twin', ['', '_supervised'])
 def test_configs_train(twin, starts, coco, tmp_path):
-    path = CONFIGS[0].with_name(f'mask_rcnn_swin_t_1x{twin}.py')
+    path = PATHS[0].with_name(f'mask_rcnn_swin_t_1x{twin}.py')
     cfg = fill_in(Config.fromfile(path), coco, tmp_path)
     weights = point_to_start(cfg, starts)
     cfg.merge_from_dict(

@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from helpers import build_runner
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, Runner
+from support.training import build_runner
 
 from esvit_plugin.engine import AtomicCheckpointHook, checkpoints
 from esvit_plugin.engine.checkpoints import (

@@ -1,17 +1,13 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader
 
 from esvit_plugin.engine import cli
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -133,24 +129,6 @@ def test_workers_do_not_keep_a_program_alive(error):
     assert worker.exitcode == -9
     assert callable(signal.getsignal(signal.SIGCHLD))
     iter_._workers_status[0] = False  # nothing is left to end
-
-
-@pytest.mark.parametrize('code', ['1 / 0', 'raise KeyboardInterrupt', 'input()'])
-def test_a_program_of_its_own(code):
-    program = 'from esvit_plugin.engine.cli import run_tool\nrun_tool(lambda: f())\n'
-    body = f'def f():\n    {code}\n'
-    run = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', body + program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        stdin=subprocess.DEVNULL,
-    )
-    expected = {
-        '1 / 0': (1, f'error: ZeroDivisionError: division by zero\n{cli.HINT}\n'),
-        'input()': (1, f'error: EOFError: EOF when reading a line\n{cli.HINT}\n'),
-    }
-    assert (run.returncode, run.stderr) == expected.get(code, (130, ''))
 
 
 def test_outputs(tmp_path):

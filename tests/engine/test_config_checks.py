@@ -1,69 +1,27 @@
 """Mistakes in configs and on the command line, found without building anything."""
 
-from pathlib import Path
-
-import mmpretrain
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
+from support.paths import CONFIGS
 
 from esvit_plugin.engine.config_checks import (
     Arguments,
     arguments,
-    check_config,
     check_work_dir,
     distance,
     similar,
 )
 from esvit_plugin.engine.configs import load_config
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ROOT / 'configs'
 DEMO = str(CONFIGS / 'demo' / 'esvit_swin_photos.py')
 LINEAR = str(CONFIGS / 'demo' / 'linear_swin_photos.py')
-ELSEWHERE = ('detection', 'segmentation')
-ZOO = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_built(monkeypatch):
     for registry in (MODELS, DATASETS):
         monkeypatch.setattr(type(registry), 'build', None)
-
-
-OWN = [
-    path
-    for path in sorted(CONFIGS.rglob('*.py'))
-    if not {'_base_', *ELSEWHERE} & set(path.relative_to(CONFIGS).parts)
-]
-
-
-def test_configs_of_this_package_pass():
-    assert len(OWN) > 60
-    # tests/test_configs.py reads all.
-    for path in OWN[::5]:
-        load_config(str(path))
-
-
-# Of each folder of methods one.
-FOLDERS = ('vision_transformer', 'swin_transformer', 'resnet', 'mae', 'deit', 'beit')
-
-
-@pytest.mark.parametrize('folder', FOLDERS)
-def test_configs_of_mmpretrain_pass(folder):
-    path = min((ZOO / folder).glob('*.py'))
-    load_config(str(path))
-
-
-def test_names_at_the_top_of_mmpretrains_configs_pass():
-    names = set()
-    for path in ZOO.rglob('*.py'):
-        for line in path.read_text().splitlines():
-            name, sign, _ = line.partition(' = ')
-            if sign and name.isidentifier():
-                names.add(name)
-    assert len(names) > 60
-    check_config({name: None for name in names})
 
 
 @pytest.mark.parametrize(

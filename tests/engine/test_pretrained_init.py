@@ -1,13 +1,13 @@
 """Weights are loaded, or the file is named with what to do."""
 
 import argparse
-from pathlib import Path
 
 import pytest
 import torch
-from helpers import SMALL_SWIN, build_runner, small_model
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmpretrain.registry import MODELS
+from support.paths import CONFIGS
+from support.training import SMALL_SWIN, build_runner, small_model
 
 from esvit_plugin import get_model
 from esvit_plugin.engine import CheckedPretrainedInit
@@ -92,7 +92,7 @@ def test_other_names_are_refused(files, name, prefix, message):
 
 
 def test_a_config_takes_what_the_message_says():
-    path = Path(__file__).parents[2] / 'configs' / 'linear' / 'linear_swin_t.py'
+    path = CONFIGS / 'linear' / 'linear_swin_t.py'
     cfg = load_config(str(path), {'model.backbone.init_cfg.prefix': None})
     assert cfg.model.backbone.init_cfg.prefix is None
 

@@ -1,22 +1,14 @@
 """A run that is stopped and resumed is the run that was not stopped."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import PIPELINE, build_runner, small_model
 from mmengine.hooks import Hook
+from support.training import PIPELINE, build_runner, small_model
 
 from esvit_plugin.engine import KNNMonitorHook
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def loader(num_workers, **dataset):
@@ -173,48 +165,3 @@ def test_states_of_another_number_of_processes_are_left_alone(tmp_path, monkeypa
         'The checkpoint holds the random states of 2 processes, this run has 1: '
         'training goes on from fresh random states.'
     ]
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path):
-    """kill -9 in the third epoch, then --resume, by the command line."""
-    command = [
-        sys.executable,
-        str(ROOT / 'tools' / 'train.py'),
-        str(ROOT / 'configs' / 'demo' / 'esvit_swin_photos.py'),
-        '--work-dir',
-        str(tmp_path),
-        '--cfg-options',
-        'train_cfg.max_epochs=4',
-        'train_dataloader.dataset.num_train=4',
-        'train_dataloader.batch_size=16',
-        'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False',
-        'default_hooks.logger.interval=1',
-        'model.neck.hidden_channels=64',
-        'model.region_neck.hidden_channels=64',
-    ]
-    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    process = subprocess.Popen(
-        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.time() + 120
-    while not (tmp_path / 'epoch_2.pth').exists() and time.time() < deadline:
-        time.sleep(0.02)
-        assert process.poll() is None, 'training ended by itself'
-    while 'epoch_2.pth' not in (tmp_path / 'last_checkpoint').read_text():
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / 'epoch_4.pth').exists()
-    resumed = subprocess.run(
-        [*command[:5], '--resume', *command[5:]],
-        env=env,
-        capture_output=True,
-        text=True,
-    )
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
-    log = resumed.stdout + resumed.stderr
-    assert 'resumed epoch: 2' in log
-    assert 'Epoch(train) [3][1/4]' in log and 'Epoch(train) [2][' not in log
-    assert (tmp_path / 'epoch_4.pth').exists()

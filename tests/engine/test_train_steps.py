@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import build_runner
 from mmengine.hooks import Hook
 from mmpretrain.structures import DataSample
+from support.training import build_runner
 from torch.utils.data import Dataset
 
 from esvit_plugin.models.conversion.esvit import esvit_from_released

@@ -1,7 +1,3 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -41,35 +37,6 @@ def test_equals_the_plain_classifier_for_any_block_size():
         for k, found in results.items():
             expected = plain_knn(train, labels, test, test_labels, k, 0.07)
             assert found == pytest.approx(expected), k
-
-
-MEMORY = """
-import torch
-from esvit_plugin.evaluation import weighted_knn
-
-torch.manual_seed(0)
-train, test = torch.randn(200_000, 768), torch.randn(500, 768)
-# Each test image is a training image with some noise.
-test += 3 * train[:500]
-labels = torch.arange(200_000) % 1000
-print(weighted_knn(train, labels, test, labels[:500], ks=(1, 200))[1][0])
-with open('/proc/self/status') as file:
-    print(next(line for line in file if line.startswith('VmHWM')).split()[1])
-"""
-
-
-def test_memory_is_bounded():
-    """200,000 x 768 features in a process of less than 4 GiB, all included."""
-    run = subprocess.run(
-        [sys.executable, '-c', MEMORY],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).resolve().parents[2],
-    )
-    accuracy, kibibytes = run.stdout.split()[-2:]
-    assert float(accuracy) == 100.0
-    assert int(kibibytes) < 4 * 2**20
 
 
 def test_more_neighbours_than_images_and_fewer_than_five_classes():

@@ -4,17 +4,17 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import released_layouts
 import safetensors.torch
 import timm
 import torch
 import torchvision
-from backbones import BACKBONES
-from helpers import small_model
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from released_layouts import bare, random_weights, without
+from support import released_layouts
+from support.backbones import BACKBONES
+from support.released_layouts import bare, random_weights, without
+from support.training import small_model
 from timm.models.swin_transformer import SwinTransformer
 
 from esvit_plugin import get_model, load_backbone

@@ -2,9 +2,8 @@ import os
 
 import pytest
 import torch
-
-from faults import forks
-from faults.runs import CLASSIFIER, train
+from support.faults import forks
+from support.faults.runs import CLASSIFIER, train
 
 
 @pytest.fixture(scope='session', autouse=True)

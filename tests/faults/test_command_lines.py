@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
-from faults.command_lines import COMMANDS, SHELL
-from faults.entries import transfer_set
-from faults.forks import ROOT, TINY, start_tool
-from faults.runs import CLASSIFIER, knn, load, run_cases, write_config
+from support.faults.command_lines import COMMANDS, SHELL
+from support.faults.entries import transfer_set
+from support.faults.forks import ROOT, TINY, start_tool
+from support.faults.runs import CLASSIFIER, knn, load, run_cases, write_config
 
 CONFIGS = dict(
     syntax="_base_ = []\n\nmodel = dict(type='EsViT'\n",

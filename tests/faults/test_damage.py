@@ -7,9 +7,8 @@ import zipfile
 
 import pytest
 import torch
-
-from faults.entries import TOOLS, start
-from faults.runs import (
+from support.faults.entries import TOOLS, start
+from support.faults.runs import (
     assert_same,
     ended,
     run_cases,

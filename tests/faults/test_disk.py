@@ -6,9 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-
-from faults.entries import TOOLS, start
-from faults.runs import (
+from support.faults.entries import TOOLS, start
+from support.faults.runs import (
     assert_same,
     checkpoints,
     ended,

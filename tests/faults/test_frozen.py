@@ -1,8 +1,7 @@
 """Parts of a model that freeze themselves, on two processes."""
 
 import pytest
-
-from faults.runs import CLASSIFIER, ended, start_ranks, write_config
+from support.faults.runs import CLASSIFIER, ended, start_ranks, write_config
 
 SWIN = dict(
     type='EsViTSwin',

@@ -5,8 +5,7 @@ import signal
 import time
 
 import pytest
-
-from faults.runs import (
+from support.faults.runs import (
     assert_same,
     checkpoints,
     ended,

@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from faults.forks import ROOT, TINY
-from faults.runs import (
+from support.faults.forks import ROOT, TINY
+from support.faults.runs import (
     assert_same,
     checkpoints,
     ended,

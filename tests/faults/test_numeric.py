@@ -3,12 +3,10 @@
 import re
 
 import pytest
-from helpers import RandomViews, build_runner
+import support.faults.parts  # noqa: F401  registers hooks
 from mmengine.hooks import Hook
-
-import faults.parts  # noqa: F401  registers hooks
-from faults.forks import TINY, run_function
-from faults.runs import (
+from support.faults.forks import TINY, run_function
+from support.faults.runs import (
     assert_same,
     checkpoints,
     differences,
@@ -21,6 +19,7 @@ from faults.runs import (
     train,
     write_config,
 )
+from support.training import RandomViews, build_runner
 
 SPOILED = [
     dict(

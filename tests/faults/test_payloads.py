@@ -5,11 +5,17 @@ import shutil
 import numpy as np
 import pytest
 import torch
-
-from faults import payloads
-from faults.entries import TOOLS, start
-from faults.forks import start_tool
-from faults.runs import checkpoints, ended, load, run_cases, start_train, write_config
+from support.faults import payloads
+from support.faults.entries import TOOLS, start
+from support.faults.forks import start_tool
+from support.faults.runs import (
+    checkpoints,
+    ended,
+    load,
+    run_cases,
+    start_train,
+    write_config,
+)
 
 PLACES = ('weights', 'meta', 'optimizer', 'all')
 FORMS = ('zip', 'legacy', 'pickle')
@@ -153,8 +159,7 @@ def test_downloaded_checkpoints_are_checked_too(tmp_path):
             import sys
 
             import mmengine.runner.checkpoint as module
-
-            from faults.forks import run_script
+            from support.faults.forks import run_script
 
             # What it would download is there already.
             load_url = module.load_url

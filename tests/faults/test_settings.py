@@ -4,8 +4,7 @@ import re
 
 import pytest
 import torch
-
-from faults.runs import (
+from support.faults.runs import (
     checkpoints,
     ended,
     load,

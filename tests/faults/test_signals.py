@@ -4,8 +4,7 @@ import signal
 import time
 
 import pytest
-
-from faults.runs import (
+from support.faults.runs import (
     CLASSIFIER,
     assert_same,
     checkpoints,

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from helpers import SMALL_SWIN
 from mmpretrain.registry import MODELS
+from support.training import SMALL_SWIN
 
 ARCH = dict(embed_dims=[8, 16, 16, 32], depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 4])
 BACKBONES = {

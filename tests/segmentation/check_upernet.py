@@ -1,11 +1,14 @@
 """The configs of mmseg's UPerNet; README.md says how to run it."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
-from downstream import (
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmseg.apis import inference_model
+from mmseg.registry import MODELS
+from support.downstream import (
     Watch,
     assert_differs_in_backbone_alone,
     assert_loaded,
@@ -13,19 +16,15 @@ from downstream import (
     point_to_start,
     write_starts,
 )
-from mmengine.hub import get_config
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
-from mmseg.apis import inference_model
-from mmseg.registry import MODELS
+from support.paths import CONFIGS
 
 from esvit_plugin.engine.configs import load_config
 
 BASELINE = (
     'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'
 )
-CONFIGS = sorted((Path(__file__).parents[2] / 'configs' / 'segmentation').glob('*.py'))
-every_config = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+PATHS = sorted((CONFIGS / 'segmentation').glob('*.py'))
+every_config = pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
 
 
 def write_ade20k(root, part, sizes):

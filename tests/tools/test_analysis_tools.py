@@ -3,16 +3,15 @@
 import json
 from unittest import mock
 
-import matplotlib.image
 import numpy as np
 import pytest
 import timm
 import torch
-from backbones import BACKBONES
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
-from test_converters import run, saved_model
+from support.backbones import BACKBONES
+from support.tools import is_drawn, run, saved_model
 
 from esvit_plugin.datasets import load_photo
 from esvit_plugin.evaluation import (
@@ -38,10 +37,6 @@ def images(tmp_path):
         Image.fromarray(load_photo(name)).save(folder / f'{name}.png')
     (folder / 'bad.png').write_bytes(b'no image')
     return folder
-
-
-def is_drawn(path):
-    return matplotlib.image.imread(path)[..., :3].std() > 0.05
 
 
 def refused(message, capsys, *args):

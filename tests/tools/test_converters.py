@@ -1,9 +1,5 @@
 """Converters and feature extraction, as a user calls them."""
 
-import contextlib
-import io
-import runpy
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -12,53 +8,13 @@ import numpy as np
 import pytest
 import timm
 import torch
-from helpers import small_model, with_backbone
-from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
-from test_tools import ROOT, tool
-
-from esvit_plugin import get_model
+from support.tools import run, saved_model, tool
+from support.training import small_model
 
 SWIN_T = dict(type='EsViTSwin', arch='tiny', window_size=7)
 DEIT = dict(type='VisionTransformer', arch='deit-tiny', out_type='raw')
-
-
-def run(name, *args):
-    """Run a tool in this process, which saves seconds; its standard output."""
-    argv = [name, *(str(arg) for arg in args)]
-    errors = io.StringIO()
-    try:
-        with (
-            mock.patch.object(sys, 'argv', argv),
-            contextlib.redirect_stdout(io.StringIO()) as output,
-            contextlib.redirect_stderr(errors),
-        ):
-            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
-    except SystemExit as end:
-        sys.stderr.write(errors.getvalue())
-        # Tests look at the exception; what a user sees is its message, in three lines.
-        if isinstance(end.__cause__, Exception):
-            assert end.code == 1
-            lines = errors.getvalue().split('error: ', 1)[1].splitlines()
-            assert 1 <= len(lines) <= 3 and lines[0][:40] in str(end.__cause__)
-            raise end.__cause__ from None
-        raise
-    return output.getvalue()
-
-
-def saved_model(tmp_path, backbone=None, width=128):
-    """A config file, a checkpoint and the model in it, its teacher not its student."""
-    cfg = with_backbone(backbone, width) if backbone else small_model()
-    torch.manual_seed(0)
-    model = get_model(cfg)
-    with torch.no_grad():
-        for param in model.parameters():
-            param.add_(0.05 * torch.randn_like(param))
-    config, checkpoint = tmp_path / 'config.py', tmp_path / 'checkpoint.pth'
-    Config(dict(model=cfg)).dump(str(config))
-    torch.save(dict(state_dict=model.state_dict()), checkpoint)
-    return config, checkpoint, model
 
 
 @pytest.mark.slow

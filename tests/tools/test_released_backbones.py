@@ -5,17 +5,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import released_layouts
 import timm
 import torch
 import torchvision
-from helpers import small_model
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
-from released_layouts import bare, without
-from test_converters import run
-from test_released_converter import (
+from support import released_layouts
+from support.released_checkpoints import (
     SMALL_SWIN,
     TOOL,
     check_reference,
@@ -24,6 +21,9 @@ from test_released_converter import (
     small,
     small_config,
 )
+from support.released_layouts import bare, without
+from support.tools import run
+from support.training import small_model
 
 from esvit_plugin import get_model
 from esvit_plugin.apis import find_model_config

@@ -1,21 +1,28 @@
 """Full checkpoints of the authors' programs, converted as a user does it."""
 
 import ast
-import json
 import re
 
-import numpy as np
 import pytest
-import released_layouts
 import torch
-from mmpretrain.registry import MODELS
-from released_layouts import PROTOTYPES, bare, checkpoint, random_weights, without
-from test_converters import run
+from support.released_checkpoints import (
+    arrange,
+    check_reference,
+    convert,
+    load_strictly,
+    named,
+    small,
+    small_config,
+)
+from support.released_layouts import (
+    bare,
+    checkpoint,
+    without,
+)
 
 from esvit_plugin import get_model
 from esvit_plugin.apis import find_model_config
 
-TOOL = 'model_converters/esvit_to_mmpretrain.py'
 CASES = {
     'swin_t_w7': 'esvit_swin_t',
     'swin_t_w14': 'esvit_swin_t_w14',
@@ -35,41 +42,11 @@ VARIANTS = {
     'view': dict(wrapped=('student',), regions=False),
     'scaler': dict(wrapped=('student',), scaler=True),
 }
-SMALL_SWIN = dict(
-    type='EsViTSwin',
-    arch=dict(embed_dims=12, depths=[1, 1, 1, 1], num_heads=[3, 6, 12, 24]),
-)
-
-
-def arrange(weights, other, wrapped=(), regions=True, scaler=False):
-    """A full checkpoint of a teacher's weights and a student's, by wrapped names."""
-
-    def network(values, source):
-        values = values if regions else without(values, 'head_dense')
-        strip = '' if source in wrapped else 'module.'
-        return {name.removeprefix(strip): v for name, v in values.items()}
-
-    more = dict(fp16_scaler=dict(scale=65536.0, growth_tracker=3)) if scaler else {}
-    return checkpoint(network(other, 'student'), network(weights, 'teacher'), **more)
 
 
 def halved(weights):
     """Weights of a student that are not the teacher's, and cost nothing to make."""
     return {k: v / 2 if v.is_floating_point() else v for k, v in weights.items()}
-
-
-def convert(tmp_path, content, *options):
-    src, dst = tmp_path / 'released.pth', tmp_path / 'converted.pth'
-    torch.save(content, src)
-    return run(TOOL, src, dst, *options), dst
-
-
-def load_strictly(cfg, path):
-    model = MODELS.build(cfg)
-    state_dict = torch.load(path, weights_only=True)['state_dict']
-    model.load_state_dict(state_dict, strict=True)
-    model.eval()
-    return model, state_dict
 
 
 def plain_logits(weights, head, x):
@@ -80,32 +57,6 @@ def plain_logits(weights, head, x):
         x = torch.nn.functional.gelu(x) if layer < 4 else x / x.norm(dim=-1)[:, None]
     gain, direction = (weights[f'{head}.last_layer.weight_{k}'] for k in 'gv')
     return x @ (gain * direction / direction.norm(dim=-1)[:, None]).T
-
-
-def named(golden, case, number=64):
-    """All weights of a released network by name, of few prototypes."""
-    from golden import fill
-
-    layouts = json.loads((golden / 'checkpoint_layouts.json').read_text())
-    shapes = {
-        name: [number, *shape[1:]] if '.last_layer.' in name else shape
-        for name, (shape, _) in layouts['student'][case].items()
-    }
-    # Values follow from the names that the reference knows.
-    filled = fill({bare(name): shape for name, shape in shapes.items()})
-    return {name: filled[bare(name)] for name in shapes}
-
-
-def check_reference(golden, case, encode):
-    """Compare features with those of the authors' program."""
-    from golden import images
-
-    reference = np.load(golden / f'backbone_{case}.npz')
-    for size in (224, 96):
-        with torch.no_grad():
-            features = encode(images(0, 2, size))
-        for kind, value in zip(('pooled', 'region'), features):
-            np.testing.assert_allclose(value, reference[f'{kind}_{size}'], atol=1e-4)
 
 
 # Whole networks take seconds, so that one may have two variants at once.
@@ -163,32 +114,6 @@ def test_a_whole_view_only_checkpoint_fits_its_config_as_it_is(golden, tmp_path)
     _, dst = convert(tmp_path, arrange(weights, weights, **VARIANTS['view']))
     model = get_model('esvit_deit_s_view', dst)
     check_reference(golden, 'deit_s', model.encode)
-
-
-def small(name, **settings):
-    """A small checkpoint in the authors' structure, and the weights in it."""
-    layout = released_layouts.layout(name)
-    weights = random_weights(layout)
-    return arrange(weights, random_weights(layout, 1), **settings), weights
-
-
-def small_config(regions=True):
-    neck = dict(
-        type='DINOProjection',
-        in_channels=96,
-        out_channels=PROTOTYPES,
-        hidden_channels=256,
-        bottleneck_channels=32,
-    )
-    head = dict(out_channels=PROTOTYPES)
-    return dict(
-        type='EsViT',
-        backbone=SMALL_SWIN,
-        neck=neck,
-        head=dict(type='DINOViewHead', **head),
-        region_neck=neck if regions else None,
-        region_head=dict(type='RegionMatchingHead', **head) if regions else None,
-    )
 
 
 @pytest.mark.parametrize('variant', VARIANTS)

@@ -2,16 +2,16 @@
 
 import json
 
-import made_up_transfer
 import numpy as np
 import pytest
 import torch
-from backbones import BACKBONES
-from helpers import small_model
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
-from test_converters import run
-from test_tools import ROOT
+from support import made_up_transfer
+from support.backbones import BACKBONES
+from support.paths import ROOT
+from support.tools import run
+from support.training import small_model
 
 from esvit_plugin import get_model
 from esvit_plugin.engine.configs import load_config

@@ -1,0 +1,43 @@
+from mmengine.config import Config
+from support.training import build_runner, small_model
+
+
+def test_milestones_stay_while_other_checkpoints_go(tmp_path, request):
+    """What is evaluated, and what a second phase begins with, outlives the others."""
+    cfg = Config.fromfile(request.config.rootpath / 'configs/esvit_swin_t_w14_view.py')
+    keep, milestone = (cfg.default_hooks[k] for k in ('checkpoint', 'milestone'))
+    runner = build_runner(
+        tmp_path,
+        model=small_model(regions=False),
+        custom_hooks=[dict(type='EMATeacherHook')],
+        train_cfg=dict(by_epoch=True, max_epochs=5),
+        default_hooks=dict(
+            checkpoint=keep, milestone=dict(milestone, interval=1, save_begin=3)
+        ),
+    )
+    runner.train()
+    names = sorted(path.name for path in tmp_path.glob('*.pth'))
+    assert names == [
+        'epoch_3.pth',
+        'epoch_4.pth',
+        'epoch_5.pth',
+        'milestone_3.pth',
+        'milestone_4.pth',
+        'milestone_5.pth',
+    ]
+
+
+def test_none_leaves_any_default_hook_out(tmp_path):
+    runner = build_runner(
+        tmp_path,
+        custom_hooks=[dict(type='EMATeacherHook')],
+        default_hooks=dict(
+            timer=None,
+            checkpoint=None,
+            milestone=None,
+            recovery=dict(type='RecoveryHook'),
+        ),
+    )
+    names = {type(hook).__name__ for hook in runner.hooks}
+    assert 'RecoveryHook' in names
+    assert not names & {'IterTimerHook', 'AtomicCheckpointHook', 'CheckpointHook'}

@@ -1,0 +1,248 @@
+"""The demo by the command-line tools, as a user calls them."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from support.paths import ROOT
+from support.tools import call, last_line, tool
+
+pytestmark = pytest.mark.slow
+
+DEMO = ROOT / 'configs' / 'demo'
+# The demo in seconds: few crops, narrow heads.
+QUICK = [
+    'train_cfg.max_epochs=1',
+    'train_dataloader.dataset.num_train=2',
+    'train_dataloader.batch_size=8',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'default_hooks.logger.interval=1',
+]
+NARROW = [
+    'model.neck.hidden_channels=64',
+    'model.region_neck.hidden_channels=64',
+]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A teacher after one short epoch, trained by two processes."""
+    folder = tmp_path_factory.mktemp('train')
+    output = call(
+        'bash',
+        ROOT / 'tools' / 'dist_train.sh',
+        DEMO / 'esvit_swin_photos.py',
+        2,
+        '--work-dir',
+        folder,
+        '--cfg-options',
+        *QUICK,
+        *NARROW,
+        PORT='29617',
+        PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+    )
+    assert 'k-NN, k=20: top-1' in output
+    # 32 crops, 2 processes of 8 each
+    assert 'Epoch(train) [1][2/2]' in output
+    return folder / 'epoch_1.pth'
+
+
+def test_knn_of_teacher_and_student(trained):
+    args = (DEMO / 'esvit_swin_photos.py', trained, '--k', 10, 20)
+    teacher = tool('knn.py', *args, '--cfg-options', *NARROW)
+    student = tool('knn.py', *args, '--student', '--cfg-options', *NARROW)
+    rows = [
+        [r for r in out.splitlines() if r.startswith('k=')]
+        for out in (teacher, student)
+    ]
+    assert [row.split()[0] for row in rows[0]] == ['k=10', 'k=20']
+    assert rows[0] != rows[1]
+    assert 'features of the teacher' in teacher
+    assert 'features of the student' in student
+
+
+def test_linear_probe_of_the_frozen_teacher_by_prefix(trained, tmp_path):
+    config = DEMO / 'linear_swin_photos.py'
+    options = [
+        'train_cfg.max_epochs=2',
+        'train_cfg.val_interval=2',
+        'train_dataloader.dataset.num_train=8',
+        'train_dataloader.batch_size=16',
+        f'model.backbone.init_cfg.checkpoint={trained}',
+    ]
+    args = ('--work-dir', tmp_path, '--cfg-options', *options)
+    output = tool('train.py', config, *args)
+    assert 'accuracy/top1:' in output
+    probe = torch.load(tmp_path / 'epoch_2.pth')['state_dict']
+    teacher = torch.load(trained)['state_dict']
+    names = [name for name in probe if name.startswith('backbone.')]
+    for name in names:  # frozen: still the teacher's
+        assert torch.equal(probe[name], teacher[f'teacher.{name}']), name
+    assert any(not torch.equal(teacher[n], teacher[f'teacher.{n}']) for n in names)
+    assert probe['head.fc.weight'].std() > 0
+    metrics = tmp_path / 'metrics.json'
+    tool(
+        'test.py',
+        config,
+        tmp_path / 'epoch_2.pth',
+        '--work-dir',
+        tmp_path,
+        '--out',
+        metrics,
+        '--cfg-options',
+        *options,
+    )
+    assert 'accuracy/top1' in metrics.read_text()
+
+
+def test_own_folder_by_one_option(tmp_path):
+    images = tmp_path / 'images' / 'deeper'
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        image = rng.integers(256, size=(60, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(images / f'{index}.jpg'), image)
+    (images / 'broken.jpg').write_bytes(b'no image')
+    output = tool(
+        'train.py',
+        DEMO / 'esvit_swin_folder.py',
+        '--work-dir',
+        tmp_path / 'run',
+        '--auto-scale-lr',
+        '--cfg-options',
+        f'data_root={tmp_path / "images"}',
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=2',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'default_hooks.logger.interval=1',
+        *(
+            f'model.{part}.out_channels=64'
+            for part in ('neck', 'head', 'region_neck', 'region_head')
+        ),
+    )
+    assert 'broken.jpg' in output and 'Skipped' in output
+    assert 'Scaling the original LR by 0.0625' in output
+    assert (tmp_path / 'run' / 'epoch_1.pth').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ([], 'error: UnlabeledFolder has no data_root'),
+        (['data_root=nowhere'], 'data folder nowhere of .* does not exist: pass --cfg'),
+        (['model.neck.in_channels=64'], 'Set model.neck.in_channels=768'),
+        (['data_root=EMPTY'], 'data folder .*empty of .* is empty: pass --cfg-opt'),
+        (['data_root=TEXT'], 'found no image in .*pass --cfg-options data_root='),
+    ],
+)
+def test_bad_configs_are_refused_before_training(options, message, tmp_path):
+    for name in ('empty', 'text'):
+        (tmp_path / name).mkdir()
+        options = [o.replace(name.upper(), str(tmp_path / name)) for o in options]
+    (tmp_path / 'text' / 'readme.txt').write_text('no image')
+    extra = ['--cfg-options', *options] if options else []
+    output = tool(
+        'train.py',
+        DEMO / 'esvit_swin_folder.py',
+        '--work-dir',
+        tmp_path / 'run',
+        *extra,
+        expect=1,
+    )
+    assert re.search(message, last_line(output)), last_line(output)
+    assert not list(tmp_path.glob('run/*.pth'))
+
+
+def test_wrong_files_are_refused(trained, tmp_path):
+    demo = DEMO / 'esvit_swin_photos.py'
+    output = tool('train.py', 'configs/nothing.py', expect=1)
+    assert 'There is no config file configs/nothing.py' in last_line(output)
+    output = tool('knn.py', demo, tmp_path / 'nothing.pth', expect=1)
+    assert 'There is no checkpoint' in last_line(output)
+    output = tool('test.py', demo, trained, expect=1)
+    assert 'has no test_dataloader' in last_line(output)
+    linear = DEMO / 'linear_swin_photos.py'
+    output = tool('test.py', linear, trained, '--work-dir', tmp_path, expect=1)
+    assert re.search(r'lacks 2 .*head\.fc\.weight', last_line(output)), output
+    # The checkpoint has narrow heads, the config as it is has not.
+    output = tool(
+        'train.py', demo, '--work-dir', tmp_path, '--resume', trained, expect=1
+    )
+    assert 'The checkpoint has neck.mlp.0.weight of shape (64, 256)' in last_line(
+        output
+    )
+
+
+def test_amp_on_a_cpu_is_refused(tmp_path):
+    output = tool(
+        'train.py',
+        DEMO / 'esvit_swin_photos.py',
+        '--work-dir',
+        tmp_path,
+        '--amp',
+        expect=1,
+        CUDA_VISIBLE_DEVICES='',
+    )
+    assert 'leave out --amp' in last_line(output)
+
+
+@pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_shell_tools_say_how_to_call_them(name):
+    assert 'usage: ' in call('bash', ROOT / 'tools' / name, expect=2)
+
+
+@pytest.mark.parametrize(
+    ('name', 'args', 'message'),
+    [
+        ('dist_train.sh', ('none.py', '2'), 'error: there is no config none.py'),
+        (
+            'dist_train.sh',
+            (__file__, '0'),
+            "GPUS must be a whole number above 0, got '0'",
+        ),
+        ('dist_train.sh', (__file__, 'abc'), "got 'abc'"),
+        (
+            'dist_test.sh',
+            (__file__, 'none.pth', '2'),
+            'there is no checkpoint none.pth',
+        ),
+        ('dist_test.sh', (__file__, __file__, '-1'), "got '-1'"),
+        (
+            'slurm_train.sh',
+            ('part', 'job', 'none.py', 'out'),
+            'there is no config none',
+        ),
+    ],
+)
+def test_shell_tools_check_their_arguments(name, args, message):
+    output = call('bash', ROOT / 'tools' / name, *args, expect=2)
+    assert message in output and len(output.splitlines()) == 1
+
+
+def test_slurm_asks_for_no_more_gpus_than_it_uses(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    output = call(
+        'bash',
+        ROOT / 'tools' / 'slurm_train.sh',
+        'part',
+        'job',
+        DEMO / 'esvit_swin_photos.py',
+        'out dir',
+        '--amp',
+        GPUS='4',
+        SRUN_ARGS='--exclusive --mem=9G',
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+    )
+    words = output.splitlines()
+    for word in ('--gres=gpu:4', '--ntasks=4', '--exclusive', '--mem=9G', 'out dir'):
+        assert word in words
+    assert words[-3:] == ['--launcher', 'slurm', '--amp']

@@ -1,0 +1,166 @@
+"""The launcher's ends, on two processes of a tiny script."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+# Stands for a training: it has a child as a data loader has, and ends after a signal.
+SCRIPT = """
+import os, signal, subprocess, sys, time
+
+def handle(number, frame):
+    log(f'got {number}')
+    time.sleep(float(os.environ.get('SAVING', 0.5)))
+    # A data loader is needed until the checkpoint is written.
+    log(f'child {"ended" if child.poll() is not None else "lives"}')
+    sys.exit(128 + number)
+
+def log(text):
+    with open(os.path.join(sys.argv[1], os.environ['RANK']), 'a') as file:
+        file.write(text + '\\n')
+
+child = subprocess.Popen(['sleep', '300'])
+for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, handle)
+log(f'started {os.getpid()} {child.pid}')
+if os.environ.get('GROUP'):
+    import torch.distributed as dist
+    dist.init_process_group('gloo')
+    dist.barrier()
+if os.environ['RANK'] == os.environ.get('FAILS'):
+    exec(os.environ['HOW'])
+while True:
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def launch(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(SCRIPT)
+    started = []
+
+    def start(**env):
+        command = [sys.executable, '-m', 'esvit_plugin.engine.dist_run']
+        command += ['--nproc_per_node=2', str(script), str(tmp_path)]
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, 'PYTHONPATH': str(ROOT), **env},
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def logs(folder):
+    return [
+        path.read_text().splitlines() if (path := folder / rank).exists() else []
+        for rank in '01'
+    ]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, 'too late'
+        time.sleep(0.02)
+
+
+def started(folder):
+    return all(lines and lines[0].startswith('started') for lines in logs(folder))
+
+
+def is_running(pid):
+    try:
+        # A process that has ended, but that nobody waits for, has no command line.
+        return bool(Path(f'/proc/{pid}/cmdline').read_bytes())
+    except FileNotFoundError:
+        return False
+
+
+def nothing_runs(folder):
+    pids = [pid for lines in logs(folder) for pid in lines[0].split()[1:]]
+    assert len(pids) == 4
+    wait_for(lambda: not any(map(is_running, pids)), seconds=5)
+    return True
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGINT'])
+def test_a_signal_reaches_the_processes_once(launch, tmp_path, name):
+    number = getattr(signal, name)
+    process = launch(GROUP='1' if name == 'SIGTERM' else '')
+    wait_for(lambda: started(tmp_path))
+    process.send_signal(number)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number, error
+    for lines in logs(tmp_path):
+        assert lines[1:] == [f'got {number}', 'child lives']
+    assert nothing_runs(tmp_path)
+    assert error.splitlines()[-1] == f'{name}: all processes have ended.'
+    assert 'Traceback' not in error
+
+
+def test_a_second_interrupt_ends_all_at_once(launch, tmp_path):
+    process = launch(SAVING='100')
+    wait_for(lambda: started(tmp_path))
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: all(len(lines) == 2 for lines in logs(tmp_path)))
+    # Slurm and others repeat this one.
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None
+    before = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert time.monotonic() - before < 5
+    assert process.returncode == 130
+    assert nothing_runs(tmp_path)
+
+
+def test_what_does_not_end_in_time_is_killed(launch, tmp_path):
+    process = launch(SAVING='100', ESVIT_SHUTDOWN_SECONDS='1')
+    wait_for(lambda: started(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert nothing_runs(tmp_path)
+
+
+RECORDS = """
+from esvit_plugin.engine.cli import run_tool
+def fail():
+    raise ValueError('lr = -1 must be above 0.')
+run_tool(fail)
+"""
+
+
+@pytest.mark.parametrize(
+    ('how', 'code', 'message'),
+    [
+        (RECORDS, 1, 'error: lr = -1 must be above 0.\n(process 1 failed first)'),
+        ('os.kill(os.getpid(), signal.SIGKILL)', 137, 'was ended by SIGKILL: memory'),
+    ],
+)
+def test_the_first_failure_counts(launch, tmp_path, how, code, message):
+    process = launch(FAILS='1', HOW=how)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == code, error
+    assert message in error
+    assert 'Traceback' not in error
+    assert nothing_runs(tmp_path)
+    # The other one had its time.
+    assert logs(tmp_path)[0][1:] == [f'got {signal.SIGTERM}', 'child lives']

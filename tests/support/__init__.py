@@ -1,0 +1,1 @@
+"""What several tests share; a test writes ``from support.x import y``."""
