@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from .compact import CompactDataset
+from .array_dataset import ArrayDataset
 from .transfer import check_split
 
 NUM_TRAIN = 1200
 
 
 @DATASETS.register_module()
-class Digits(CompactDataset):
+class Digits(ArrayDataset):
     """1797 digits of 8 x 8 px, grey, for a transfer evaluation without a download.
 
     Not shuffled before it is split, as digits of one writer follow each other. Records

@@ -133,9 +133,9 @@ class UnlabeledFolder(CustomDataset):
         # Names need not be UTF-8, in the list as in the folder.
         text = fileio.get(self.ann_file).decode('utf-8', 'surrogateescape')
         lines = enumerate((line.rstrip('\r') for line in text.split('\n')), 1)
-        where = printable(self.ann_file)
+        source = printable(self.ann_file)
         return [
-            inside(self.img_prefix, name, f'{where}, line {number}', absolute=True)
+            inside(self.img_prefix, name, f'{source}, line {number}', absolute=True)
             for number, name in lines
             if name
         ]

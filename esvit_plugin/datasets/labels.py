@@ -31,14 +31,14 @@ def load_label_map(path: str) -> dict[str, int]:
     return labels
 
 
-def parse_label(text: str, names: dict[str, int] | None, where: str) -> int:
+def parse_label(text: str, names: dict[str, int] | None, place: str) -> int:
     """Return the label that a column says.
 
     Args:
         text: An integer, a name, or JSON: a dict with a 'class', or a list of such, of
             which the first counts.
         names: The labels of names, or None for integers.
-        where: The place, for messages.
+        place: The line of the file, for messages.
 
     Raises:
         ValueError: If it says none; the message names the place.
@@ -57,7 +57,7 @@ def parse_label(text: str, names: dict[str, int] | None, where: str) -> int:
             RecursionError,
         ) as error:
             raise ValueError(
-                f"{where}: the label {name[:80]!r} is no JSON with a 'class'"
+                f"{place}: the label {name[:80]!r} is no JSON with a 'class'"
             ) from error
     if names is not None and name in names:
         return names[name]
@@ -65,4 +65,4 @@ def parse_label(text: str, names: dict[str, int] | None, where: str) -> int:
         return int(name)
     remedy = 'pass label_map' if names is None else 'it is not in the label_map'
     kind = 'no integer' if names is None else 'unknown'
-    raise ValueError(f'{where}: the label {str(name)[:80]!r} is {kind}: {remedy}')
+    raise ValueError(f'{place}: the label {str(name)[:80]!r} is {kind}: {remedy}')

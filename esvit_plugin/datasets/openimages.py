@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
-from .compact import CompactDataset, PackedStrings, below, existing_folder
+from .array_dataset import ArrayDataset, PackedStrings, existing_folder, paths_in
 from .folder import REMEDY
 from .openimages_files import TOOL, find_selected, read_columns
 from .paths import inside, may_leave, printable
@@ -37,7 +37,7 @@ def _read_ids(path: str, split: str, folder: str) -> Iterator[str]:
 
 
 @DATASETS.register_module()
-class OpenImages(CompactDataset):
+class OpenImages(ArrayDataset):
     """The images of Open Images (v4), without labels, for pre-training.
 
     A list such as ``image_ids_and_rotation.csv`` (9 million images) or
@@ -133,7 +133,7 @@ class OpenImages(CompactDataset):
             )
         if not os.fspath(selection):
             return ''
-        path = below(root, selection)[0]
+        path = paths_in(root, selection)[0]
         if not os.path.isfile(path):
             raise FileNotFoundError(
                 f"OpenImages's selection {printable(path)} does not exist: make it "
@@ -161,8 +161,8 @@ class OpenImages(CompactDataset):
             self.ids = self.ids.select(kept)
             number = f'{len(self.ids)} of {number}'
         # Some may be missing, but not all: then the folder is the wrong one.
-        some = np.linspace(0, len(self.ids) - 1, NUM_LOOKED_UP, dtype=int).tolist()
-        if not any(os.path.isfile(self._path(row)) for row in some):
+        sample = np.linspace(0, len(self.ids) - 1, NUM_LOOKED_UP, dtype=int).tolist()
+        if not any(os.path.isfile(self._path(row)) for row in sample):
             raise FileNotFoundError(
                 f'None of {NUM_LOOKED_UP} images of {source} exists, such as '
                 f'{printable(self._path(0))}: {REMEDY}, or name their folder in '

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compact import PackedStrings
+from .array_dataset import PackedStrings
 from .paths import printable
 
 TOOL = 'tools/dataset_converters/openimages_selection.py'
@@ -129,16 +129,16 @@ def find_selected(path: str, ids: PackedStrings, source: str) -> np.ndarray:
             f'first one {first}: keep one line of each'
         )
     wanted, lengths = ids.fixed(width), ids.lengths
-    found, named = np.zeros(len(ids), bool), np.zeros(len(selected), bool)
+    is_selected, named = np.zeros(len(ids), bool), np.zeros(len(selected), bool)
     # Block by block, as the places of all take as much memory as the images.
     for start in range(0, len(ids), BLOCK):
         block = slice(start, start + BLOCK)
         places = np.searchsorted(selected, wanted[block])
         places = np.minimum(places, len(selected) - 1)
         # Longer images were cut to the width.
-        found[block] = selected[places] == wanted[block]
-        found[block] &= lengths[block] <= width
-        named[places[found[block]]] = True
+        is_selected[block] = selected[places] == wanted[block]
+        is_selected[block] &= lengths[block] <= width
+        named[places[is_selected[block]]] = True
     if not named.all():
         first = _place(path, int(order[~named].min()))
         raise ValueError(
@@ -147,7 +147,7 @@ def find_selected(path: str, ids: PackedStrings, source: str) -> np.ndarray:
             f'{TOOL} from labels of the same split, or pass the list of all images as '
             'ann_file'
         )
-    return found
+    return is_selected
 
 
 class Balanced(NamedTuple):

@@ -33,7 +33,7 @@ def may_leave(name: str) -> bool:
     return '..' in name or name.startswith('/')
 
 
-def inside(folder: str, name: str, where: str, absolute: bool = False) -> str:
+def inside(folder: str, name: str, place: str, absolute: bool = False) -> str:
     """Return the path of a name that a list gives, which must lie below a folder.
 
     Lists come with data sets from anywhere, so a name in one must not reach another
@@ -42,7 +42,7 @@ def inside(folder: str, name: str, where: str, absolute: bool = False) -> str:
     Args:
         folder: The folder.
         name: The name.
-        where: The place of the name, for messages.
+        place: The place of the name, for messages.
         absolute: Whether absolute names are allowed. Defaults to False.
 
     Raises:
@@ -52,7 +52,7 @@ def inside(folder: str, name: str, where: str, absolute: bool = False) -> str:
         leaves = os.path.normpath(name).split(os.sep)[0] == os.pardir
         if leaves or (os.path.isabs(name) and not absolute):
             raise ValueError(
-                f'{where}: the name {printable(name[:200])!r} leads out of the folder '
+                f'{place}: the name {printable(name[:200])!r} leads out of the folder '
                 f'{printable(folder)}: write it relative to that folder, without '
                 "leaving it by '..', or remove it"
             )
@@ -83,8 +83,8 @@ def walk_files(
             status = os.stat(path)
             if (status.st_dev, status.st_ino) in above:
                 raise OSError('a link back to a folder that it lies in')
-            with os.scandir(path) as found:
-                entries = [x for x in found if not x.name.startswith('.')]
+            with os.scandir(path) as listing:
+                entries = [x for x in listing if not x.name.startswith('.')]
         except OSError as error:
             skipped.append(_describe(path, error))
             continue

@@ -8,7 +8,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import DATASETS, TRANSFORMS
 
-from .compact import CompactDataset
+from .array_dataset import ArrayDataset
 from .paths import printable
 
 FER2013_USAGES = dict(train='Training', val='PublicTest', test='PrivateTest')
@@ -164,7 +164,7 @@ class ArrayToBGR(BaseTransform):
 
 
 @DATASETS.register_module()
-class FER2013(CompactDataset):
+class FER2013(ArrayDataset):
     """Faces of seven expressions: 48 x 48 px, grey, in one CSV file.
 
     ``{data_root}/fer2013.csv`` has the columns ``emotion`` (0 to 6), ``pixels`` (2304
@@ -234,7 +234,7 @@ class FER2013(CompactDataset):
 
 
 @DATASETS.register_module()
-class STL10(CompactDataset):
+class STL10(ArrayDataset):
     """Ten classes of objects, 96 x 96 px, from the binary files.
 
     ``{data_root}/{split}_X.bin`` holds the images, column by column, ``{split}_y.bin``
@@ -286,7 +286,7 @@ class STL10(CompactDataset):
 
 
 @DATASETS.register_module()
-class PatchCamelyon(CompactDataset):
+class PatchCamelyon(ArrayDataset):
     """Tissue with a tumour in the centre or not, 96 x 96 px, from HDF5 files.
 
     ``{data_root}/camelyonpatch_level_2_split_{split}_x.h5`` holds the images ``x``

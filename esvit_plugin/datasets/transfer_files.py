@@ -74,8 +74,8 @@ class GTSRB(_ListedImages):
         names = sorted(n for n in os.listdir(root) if n.isdecimal())
         data_list = []
         for name in names:
-            where = ('Final_Training', 'Images', name, f'GT-{name}.csv')
-            path = self.path(*where, download=GTSRB_ARCHIVES)
+            parts = ('Final_Training', 'Images', name, f'GT-{name}.csv')
+            path = self.path(*parts, download=GTSRB_ARCHIVES)
             for record in self._read(path, os.path.join(root, name)):
                 track = os.path.basename(record['img_path']).partition('_')[0]
                 data_list.append(record | dict(group=track))
@@ -93,13 +93,13 @@ class GTSRB(_ListedImages):
             reader = csv.DictReader(file, delimiter=';')
             for row in reader:
                 name, label = row.get('Filename'), row.get('ClassId')
-                where = f'{printable(path)}, line {reader.line_num}'
+                place = f'{printable(path)}, line {reader.line_num}'
                 if not name or not label or not label.isdecimal():
                     raise ValueError(
-                        f'{where} needs a Filename and an integer ClassId, got '
+                        f'{place} needs a Filename and an integer ClassId, got '
                         f'{name!r} and {label!r}'
                     )
-                image = inside(folder, name, where)
+                image = inside(folder, name, place)
                 records.append(dict(img_path=image, gt_label=int(label)))
         return records
 
@@ -137,25 +137,25 @@ class UCF101Frames(_ListedImages):
     def load_data_list(self) -> list[dict]:
         """Return one record per video, in the order of the list."""
         labels = {}
-        for where, parts in self._lines('classInd.txt'):
+        for place, parts in self._lines('classInd.txt'):
             if len(parts) != 2 or not parts[0].isdecimal():
-                raise ValueError(f"{where} must be 'number class', got {parts}")
+                raise ValueError(f"{place} must be 'number class', got {parts}")
             labels[parts[1]] = int(parts[0]) - 1
         frames = self.path('frames', download=UCF101_FRAMES)
         data_list = []
         skipped: list[str] = []
-        for where, parts in self._lines(f'{self.split}list{self.fold:02d}.txt'):
+        for place, parts in self._lines(f'{self.split}list{self.fold:02d}.txt'):
             action, slash, video = parts[0].partition('/')
             if not slash or action not in labels:
                 raise ValueError(
-                    f"{where} must be 'class/video.avi' with a class of classInd.txt, "
+                    f"{place} must be 'class/video.avi' with a class of classInd.txt, "
                     f'got {parts[0]!r}'
                 )
             video = os.path.splitext(video)[0]
-            stem = inside(frames, os.path.join(action, video), where)
+            stem = inside(frames, os.path.join(action, video), place)
             data_list.append(
                 dict(
-                    img_path=self._frame(stem, where, skipped),
+                    img_path=self._frame(stem, place, skipped),
                     gt_label=labels[action],
                     # v_ApplyEyeMakeup_g08_c01: the first clip of the eighth film
                     group=video.rpartition('_')[0],
@@ -177,18 +177,18 @@ class UCF101Frames(_ListedImages):
             raise ValueError(f'{printable(path)} is empty: put {UCF101_LISTS} there')
         return lines
 
-    def _frame(self, video: str, where: str, skipped: list[str]) -> str:
+    def _frame(self, video: str, place: str, skipped: list[str]) -> str:
         """The image of a video, or the middle one of its folder."""
         if os.path.isdir(video):
-            found = walk_files(video, skipped, recursive=False)
-            names = [name for name in found if name.lower().endswith(EXTENSIONS)]
+            files = walk_files(video, skipped, recursive=False)
+            names = [name for name in files if name.lower().endswith(EXTENSIONS)]
             if names:
                 return os.path.join(video, sorted(names)[len(names) // 2])
         for extension in EXTENSIONS:
             if os.path.isfile(video + extension):
                 return video + extension
         raise FileNotFoundError(
-            f'{where}: UCF101Frames found no image {printable(video)}.jpg and no frame '
+            f'{place}: UCF101Frames found no image {printable(video)}.jpg and no frame '
             f'in the folder {printable(video)}: extract the frames of the video'
         )
 
@@ -229,7 +229,7 @@ class HatefulMemes(_ListedImages):
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                where = f'{printable(path)}, line {number}'
+                place = f'{printable(path)}, line {number}'
                 try:
                     meme = json.loads(line)
                     name = os.fspath(meme['img'])  # refuses all but strings
@@ -237,10 +237,10 @@ class HatefulMemes(_ListedImages):
                 # Nesting without end makes Python's parser recurse.
                 except (ValueError, KeyError, TypeError, RecursionError) as error:
                     raise ValueError(
-                        f"{where} must be JSON with an 'img' and a 'label' "
+                        f"{place} must be JSON with an 'img' and a 'label' "
                         f'of 0 or 1, got {line.strip()[:80]!r}'
                     ) from error
-                image = inside(self.data_root, name, where)
+                image = inside(self.data_root, name, place)
                 data_list.append(dict(img_path=image, gt_label=label))
         if not data_list:
             raise ValueError(f'{printable(path)} is empty: put {MEMES_ARCHIVE} there')

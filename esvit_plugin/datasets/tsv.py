@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from .compact import CompactDataset, below, existing_folder
+from .array_dataset import ArrayDataset, existing_folder, paths_in
 from .labels import load_label_map, parse_label
 from .paths import printable
 from .tsv_file import HEAD, TSVFile
@@ -32,7 +32,7 @@ def decode_image(columns: Sequence[bytes], number: int) -> bytes:
 
 
 @DATASETS.register_module()
-class TSVDataset(CompactDataset):
+class TSVDataset(ArrayDataset):
     r"""Images in TSV files: lines 'key \t base64 of the encoded image'.
 
     Further columns are allowed; the authors' ImageNet-22K has 'key \t label \t base64'.
@@ -90,7 +90,7 @@ class TSVDataset(CompactDataset):
     ) -> None:
         root = existing_folder('TSVDataset', data_root) if data_root else ''
         paths, indices, label_paths = (
-            below(root, files) for files in (tsv_file, lineidx, label_file)
+            paths_in(root, files) for files in (tsv_file, lineidx, label_file)
         )
         if not paths:
             raise ValueError("TSVDataset's tsv_file is empty: name one or more files")
@@ -112,7 +112,7 @@ class TSVDataset(CompactDataset):
         ]
         self.label_files = [TSVFile(path) for path in label_paths]
         self.image_column, self.label_column = image_column, label_column
-        self.names = load_label_map(below(root, label_map)[0]) if label_map else None
+        self.names = load_label_map(paths_in(root, label_map)[0]) if label_map else None
         if self.names and sorted(self.names.values()) == list(range(len(self.names))):
             kwargs.setdefault('classes', sorted(self.names, key=self.names.__getitem__))
         super().__init__(ann_file='', data_root=root, data_prefix='', **kwargs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .compact import ProcessFiles
+from .array_dataset import ProcessFiles
 from .paths import printable
 
 BLOCK = 1 << 23
@@ -137,14 +137,14 @@ class TSVFile:
         if not os.path.isfile(path):
             raise FileNotFoundError(f'There is no TSV file {printable(path)}')
         indices = [index] if index else list(index_paths(path))
-        found = [name for name in indices if os.path.isfile(name)]
-        if not found:
+        existing = [name for name in indices if os.path.isfile(name)]
+        if not existing:
             raise FileNotFoundError(
                 f'The TSV file {printable(path)} has no index '
                 f'{printable(" or ".join(indices))}: build it with python '
                 f'tools/dataset_converters/tsv_index.py {printable(path)}'
             )
-        self.index = found[0]
+        self.index = existing[0]
         self._files = ProcessFiles()
         self._offsets: np.ndarray | None = None
 

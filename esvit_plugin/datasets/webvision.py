@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from .compact import CompactDataset, PackedStrings, existing_folder
+from .array_dataset import ArrayDataset, PackedStrings, existing_folder
 from .folder import REMEDY
 from .paths import inside, may_leave, printable
 
@@ -38,7 +38,7 @@ def _read_list(path: str, folder: str) -> Iterator[tuple[str, int]]:
 
 
 @DATASETS.register_module()
-class WebVision(CompactDataset):
+class WebVision(ArrayDataset):
     """WebVision 1.0: 2.4 million images found by queries for 1000 classes.
 
     It is laid out as it is distributed, with full or resized images::
@@ -110,10 +110,10 @@ class WebVision(CompactDataset):
         for path in paths:
             if not os.path.isfile(path):
                 pattern = os.path.join(glob.escape(root), LISTS.format(source='*'))
-                found = [os.path.basename(name) for name in sorted(glob.glob(pattern))]
+                lists = [os.path.basename(name) for name in sorted(glob.glob(pattern))]
                 raise FileNotFoundError(
                     f"WebVision's list {printable(path)} does not exist (there are "
-                    f'{printable(", ".join(found)) or "no lists of training images"}): '
+                    f'{printable(", ".join(lists)) or "no lists of training images"}): '
                     f'{REMEDY}, or choose other sources'
                 )
         return paths

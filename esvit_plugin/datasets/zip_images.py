@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from .compact import (
-    CompactDataset,
+from .array_dataset import (
+    ArrayDataset,
     PackedStrings,
     ProcessFiles,
-    below,
     existing_folder,
+    paths_in,
 )
 from .folder import EXTENSIONS
 from .paths import inside, printable
@@ -85,7 +85,7 @@ def list_members(path: str, endings: tuple[str, ...]) -> list[zipfile.ZipInfo]:
 
 
 @DATASETS.register_module()
-class ZipImages(CompactDataset):
+class ZipImages(ArrayDataset):
     """The images inside one or several zip files, stored or deflated.
 
     The archives are listed once; then each image is found by its offset, without the
@@ -130,7 +130,7 @@ class ZipImages(CompactDataset):
         **kwargs: Any,
     ) -> None:
         root = existing_folder('ZipImages', data_root) if data_root else ''
-        self.archives = below(root, zip_file)
+        self.archives = paths_in(root, zip_file)
         if not self.archives:
             raise ValueError("ZipImages's zip_file is empty: name one or more archives")
         for path in self.archives:
@@ -167,11 +167,11 @@ class ZipImages(CompactDataset):
     def _find_labels(self, names: list[str]) -> np.ndarray:
         """Return the numbers of the folders, and set the classes."""
         folders = [os.path.dirname(name) for name in names]
-        where = printable(', '.join(self.archives))
+        archives = printable(', '.join(self.archives))
         if '' in folders:
             raise ValueError(
                 f'The image {printable(names[folders.index("")])} is in no folder of '
-                f'its archive ({where}), so it has no class: pass with_label=False, or '
+                f'its archive ({archives}), so it has no class: pass with_label=False, or '
                 'pack images by class'
             )
         classes = self.CLASSES or sorted(set(folders))
@@ -182,7 +182,7 @@ class ZipImages(CompactDataset):
             last = os.path.basename(folder)
             if folder not in numbers and last not in numbers:
                 raise ValueError(
-                    f'The folder {printable(folder)} of {where} is none of the '
+                    f'The folder {printable(folder)} of {archives} is none of the '
                     f'{len(classes)} classes: add it, or leave out classes'
                 )
             known[folder] = numbers.get(folder, numbers.get(last))

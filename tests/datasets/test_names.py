@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from PIL import Image
 
 from esvit_plugin.datasets import ImageFiles, LoadImage, UnlabeledFolder, WebVision
-from esvit_plugin.datasets.compact import PackedStrings
+from esvit_plugin.datasets.array_dataset import PackedStrings
 from esvit_plugin.datasets.paths import inside, printable
 
 ODD = b'b\xe4r\n\x1b[31m.png'

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from esvit_plugin.datasets import OpenImages
-from esvit_plugin.datasets.compact import PackedStrings
+from esvit_plugin.datasets.array_dataset import PackedStrings
 from esvit_plugin.engine.configs import load_config
 
 BOXABLE = 'train-images-boxable-with-rotation.csv'

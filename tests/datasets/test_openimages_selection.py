@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from support.paths import ROOT
 
 from esvit_plugin.datasets import OpenImages
-from esvit_plugin.datasets.compact import PackedStrings
+from esvit_plugin.datasets.array_dataset import PackedStrings
 from esvit_plugin.datasets.openimages_files import balanced_images, equal_epochs
 from esvit_plugin.engine.configs import load_config
 from esvit_plugin.engine.options import add_config_options

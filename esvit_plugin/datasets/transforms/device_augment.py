@@ -41,7 +41,7 @@ def augment_views(crops: Tensor, params: Tensor) -> Tensor:
     # Full precision: half precision does not hold 0-255 in steps of one after a blur.
     with torch.autocast(crops.device.type, enabled=False):
         views = crops.float()
-        _change(views, params[:, columns.FLIP] > 0, lambda some: some.flip(-1))
+        _change(views, params[:, columns.FLIP] > 0, lambda views: views.flip(-1))
         steps = zip(
             params[:, columns.OPERATIONS].unbind(1),
             params[:, columns.FACTORS].unbind(1),

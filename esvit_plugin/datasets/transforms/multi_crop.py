@@ -168,13 +168,13 @@ class MultiCrop(BaseTransform):
     def _image(self, results: dict) -> np.ndarray:
         """Return the sample's image, (H, W, 3) in ``channel_order``."""
         img = results.get('img')
-        where = (
+        origin = (
             f'{type(self).__name__}, img_path={results.get("img_path", "unknown")!r}'
         )
         if not isinstance(img, np.ndarray) or img.dtype != np.uint8:
             kind = img.dtype if isinstance(img, np.ndarray) else type(img).__name__
             raise TypeError(
-                f'{where}: img must be a uint8 array, got {kind}. Load it with '
+                f'{origin}: img must be a uint8 array, got {kind}. Load it with '
                 'LoadImage and to_float32=False, and normalise it in the data '
                 'preprocessor of the model'
             )
@@ -182,7 +182,7 @@ class MultiCrop(BaseTransform):
             img = img[..., 0]
         if img.ndim not in (2, 3) or img.shape[2:] not in ((), (3,)) or not img.size:
             raise ValueError(
-                f'{where}: img must have the shape (H, W, 3), (H, W, 1) or (H, W), '
+                f'{origin}: img must have the shape (H, W, 3), (H, W, 1) or (H, W), '
                 f"got {img.shape}. Load it with color_type='color'"
             )
         return img if img.ndim == 3 else np.repeat(img[..., None], 3, axis=2)

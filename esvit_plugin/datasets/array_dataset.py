@@ -45,7 +45,7 @@ def existing_folder(owner: str, data_root: Any) -> str:
     return folder
 
 
-def below(root: str, files: str | os.PathLike | Sequence[str]) -> list[str]:
+def paths_in(root: str, files: str | os.PathLike | Sequence[str]) -> list[str]:
     """Return one or several paths below a folder, ``~`` expanded, as a list."""
     names: Any = [files] if isinstance(files, str | os.PathLike) else files
     return [os.path.join(root, os.path.expanduser(name)) for name in names]
@@ -97,13 +97,13 @@ class PackedStrings:
 
     def select(self, kept: np.ndarray) -> 'PackedStrings':
         """Return some of the strings, those where ``kept``, bool (N,), is True."""
-        lengths, some = self.lengths, PackedStrings(())
-        some.content = self.content[np.repeat(kept, lengths)]
-        some.ends = np.cumsum(lengths[kept])
-        return some
+        lengths, selected = self.lengths, PackedStrings(())
+        selected.content = self.content[np.repeat(kept, lengths)]
+        selected.ends = np.cumsum(lengths[kept])
+        return selected
 
 
-class CompactDataset(BaseDataset):
+class ArrayDataset(BaseDataset):
     """A data set that keeps arrays and makes the record of an image when asked.
 
     mmengine's data sets make a dict per image and pickle them all, which takes many GB
@@ -176,7 +176,7 @@ class CompactDataset(BaseDataset):
         self.rows = self._choose(indices)
 
     @force_full_init
-    def get_subset(self, indices: int | Sequence[int]) -> 'CompactDataset':
+    def get_subset(self, indices: int | Sequence[int]) -> 'ArrayDataset':
         """Return a data set of some images, as :meth:`get_subset_` keeps."""
         subset = copy.copy(self)
         subset.pipeline = copy.deepcopy(self.pipeline)
