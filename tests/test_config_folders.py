@@ -102,6 +102,12 @@ def test_moved_configs_keep_their_names(name, monkeypatch, tmp_path):
     message = f'no config file configs/{name}.py. This package has configs/{method}/'
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
         load_config(f'configs/{name}.py')
+    run = subprocess.run(
+        ['bash', 'tools/dist_train.sh', f'configs/{name}.py', '2'],
+        capture_output=True,
+        text=True,
+    )
+    assert f'this package has configs/{method}/{name}.py\n' in run.stderr
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         FileNotFoundError, match=rf'package has {re.escape(str(now))}\.'
