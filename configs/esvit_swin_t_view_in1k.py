@@ -6,9 +6,6 @@ The reference of the runs on other data sets, which see as many images.
 Published: 77.1 % linear, 73.7 % k-NN top-1 (arXiv 2106.09785, Table 4).
 """
 
-_base_ = ['./esvit_swin_t_view.py']
+_base_ = ['_base_/models/esvit_swin_t.py', '_base_/imagenet_recipe_b1024.py']
 
-# 8 GPUs x 128 images
-train_dataloader = dict(batch_size=128)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
-auto_scale_lr = dict(base_batch_size=1024)
+model = dict(region_neck=None, region_head=None)

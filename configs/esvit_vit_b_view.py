@@ -10,11 +10,6 @@ to 0.3, a frozen last layer for 3 epochs and a teacher temperature that warms up
 Table 2).
 """
 
-_base_ = ['_base_/models/esvit_vit_b.py', '_base_/imagenet_recipe.py']
+_base_ = ['_base_/models/esvit_vit_b.py', '_base_/imagenet_recipe_b1024.py']
 
 model = dict(region_neck=None, region_head=None)
-
-# 8 GPUs x 128 images
-train_dataloader = dict(batch_size=128)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
-auto_scale_lr = dict(base_batch_size=1024)

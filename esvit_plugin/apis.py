@@ -16,13 +16,11 @@ from torch import Tensor
 
 from .engine.checkpoints import check_finite_weights, load_checkpoint_file
 from .engine.cli import Failure
-from .engine.configs import load_config
+from .engine.configs import CONFIGS, load_config
 from .models import EsViT
 from .models.conversion.names import convert_first, is_released_training, must_convert
 from .models.selfsup.checkpoint_check import load_backbone_alone
 from .models.strict_loading import check_bias_tables
-
-_CONFIGS = Path(__file__).resolve().parent / 'configs'
 
 
 def list_models() -> list[str]:
@@ -160,14 +158,13 @@ def config_path(name: str) -> str:
 
 
 def _named_configs() -> dict[str, Path]:
-    folder = _CONFIGS.resolve()
     # Those of data sets have no model, those of detectors are mmdet's, of segmentors
     # mmseg's, and those of k-NN evaluations have the models of the pre-training.
     others = {'_base_', 'transfer', 'detection', 'segmentation', 'knn'}
     return {
         path.stem: path
-        for path in folder.rglob('*.py')
-        if not others & set(path.relative_to(folder).parts)
+        for path in CONFIGS.rglob('*.py')
+        if not others & set(path.relative_to(CONFIGS).parts)
         and not path.stem.startswith('transfer_')
     }
 

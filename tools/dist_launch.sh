@@ -9,10 +9,12 @@ check_count() {
     fi
 }
 
-# Arguments: what it is, its path.
+# Arguments: what it is, its path. A config may have moved into a folder.
 check_file() {
     if [ ! -f "$2" ]; then
-        echo "error: there is no $1 $2" >&2
+        local found
+        found=$(find "$root/configs" -name _base_ -prune -o -name "${2##*/}" -print)
+        echo "error: there is no $1 $2${found:+; this package has ${found#"$PWD/"}}" >&2
         exit 2
     fi
 }

@@ -7,6 +7,7 @@ warm-up; three quarters of the patches are masked, and normalised pixels predict
 _base_ = [
     'mmpretrain::_base_/models/mae_vit-base-p16.py',
     './datasets/imagenet_multicrop.py',
+    './schedules/warmup40_300e.py',
     './default_runtime.py',
 ]
 
@@ -47,17 +48,6 @@ optim_wrapper = dict(
     ),
 )
 auto_scale_lr = dict(base_batch_size=4096, enable=False)
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        begin=0,
-        end=40,
-        convert_to_iter_based=True,
-    ),
-    dict(type='CosineAnnealingLR', begin=40, convert_to_iter_based=True),
-]
-train_cfg = dict(by_epoch=True, max_epochs=300)
 custom_hooks = [dict(type='RandomStateHook')]
 # The masks are drawn on each GPU.
 randomness = dict(diff_rank_seed=True)

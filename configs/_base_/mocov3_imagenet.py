@@ -6,7 +6,11 @@ views and evaluation are this package's. The batch is that of the authors' runs 
 machine.
 """
 
-_base_ = ['./datasets/imagenet_multicrop.py', './default_runtime.py']
+_base_ = [
+    './datasets/imagenet_multicrop.py',
+    './schedules/warmup40_300e.py',
+    './default_runtime.py',
+]
 
 temperature = 0.2
 # One device's batch norms here; sync_bn of the runtime joins those of all GPUs.
@@ -70,15 +74,4 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.1),
 )
 auto_scale_lr = dict(base_batch_size=1024, enable=False)
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        begin=0,
-        end=40,
-        convert_to_iter_based=True,
-    ),
-    dict(type='CosineAnnealingLR', begin=40, convert_to_iter_based=True),
-]
-train_cfg = dict(by_epoch=True, max_epochs=300)
 custom_hooks = [dict(type='RandomStateHook')]

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import traceback
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -13,6 +14,9 @@ from mmengine.logging import print_log
 
 from .cli import describe
 from .config_checks import check_config, check_options, check_paths, dicts
+
+# A link in a checkout.
+CONFIGS = (Path(__file__).parents[1] / 'configs').resolve()
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -68,7 +72,7 @@ def read_config(path: str) -> Config:
     if os.path.isdir(path):
         raise ValueError(f'The config {path} is a folder; name a file in it.')
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'There is no config file {path}.')
+        raise FileNotFoundError(f'There is no config file {path}.{_found_at(path)}')
     if not path.endswith(('.py', '.json', '.yaml', '.yml')):
         raise ValueError(f'The config {path} must end in .py, .json or .yaml.')
     _check_source(path, ())
@@ -85,6 +89,20 @@ def read_config(path: str) -> Config:
         text = ': '.join(filter(None, [kind, describe(error).splitlines()[0]]))
         place = f'{frames[-1].filename}, line {frames[-1].lineno}' if frames else path
         raise ValueError(f'{place}: the config cannot be read: {text}') from error
+
+
+def _found_at(path: str) -> str:
+    """Where this package has a config of the name of a missing one, as a sentence.
+
+    Names stay when files move into folders.
+    """
+    name = os.path.basename(path)
+    found = [
+        os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
+        for file in sorted(CONFIGS.rglob('*.py'))
+        if file.name == name and '_base_' not in file.relative_to(CONFIGS).parts
+    ]
+    return f' This package has {" and ".join(found)}.' if found else ''
 
 
 def _check_source(path: str, parents: tuple[str, ...]) -> None:
@@ -118,6 +136,7 @@ def _check_source(path: str, parents: tuple[str, ...]) -> None:
                 raise FileNotFoundError(
                     f'{path}, line {node.lineno}: the config {problem} its _base_ '
                     f'{base} ({file_name}).'
+                    + ('' if file_name in parents else _found_at(file_name))
                 )
             _check_source(file_name, (*parents, os.path.normpath(path)))
 

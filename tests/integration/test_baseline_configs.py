@@ -73,11 +73,16 @@ MMPRETRAIN = {
 }
 
 
+def config_of(name):
+    method, _, _ = name.partition('_')
+    return str(CONFIGS / method / f'{name}.py')
+
+
 def test_every_baseline_is_in_the_table():
     found = {
         path.stem
         for method in ('mocov3', 'mae', 'simmim')
-        for path in CONFIGS.glob(f'{method}_*.py')
+        for path in (CONFIGS / method).glob('*.py')
     }
     assert found == set(TABLE)
 
@@ -85,7 +90,7 @@ def test_every_baseline_is_in_the_table():
 @pytest.mark.parametrize('name', TABLE)
 def test_settings_are_the_published_ones(name):
     wanted = TABLE[name]
-    cfg = load_config(str(CONFIGS / f'{name}.py'))
+    cfg = load_config(config_of(name))
     assert cfg.model.type == wanted['type']
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.type == wanted['optimizer']
@@ -133,7 +138,7 @@ def complete(part):
 
 @pytest.mark.parametrize('name', MMPRETRAIN)
 def test_parts_are_those_of_mmpretrain(name):
-    cfg = load_config(str(CONFIGS / f'{name}.py'))
+    cfg = load_config(config_of(name))
     theirs = get_config(f'mmpretrain::{MMPRETRAIN[name]}')
     assert cfg.optim_wrapper.optimizer == theirs.optim_wrapper.optimizer
     assert cfg.model.get('base_momentum') == theirs.model.get('base_momentum')
@@ -185,7 +190,7 @@ def imagenet(tmp_path_factory):
 def test_one_iteration(name, imagenet, tmp_path, monkeypatch):
     # Formatting the config for the log takes longer than the step.
     monkeypatch.setattr(Config, 'pretty_text', '')
-    path = str(CONFIGS / f'{name}.py')
+    path = config_of(name)
     model = load_config(path).model
     options = {
         'work_dir': str(tmp_path),
@@ -234,7 +239,7 @@ def test_one_iteration(name, imagenet, tmp_path, monkeypatch):
 def test_networks_are_those_of_esvit(name):
     _, _, backbone = name.partition('_')
     theirs = load_config(str(CONFIGS / f'esvit_{backbone}.py'))
-    ours = load_config(str(CONFIGS / f'{name}.py'))
+    ours = load_config(config_of(name))
     images = torch.randn(1, 3, 224, 224)
     views = []
     weights = None

@@ -2,11 +2,11 @@
 
 On two machines, each with MASTER_ADDR of the first and its own NODE_RANK, 0 or 1:
 
-    NNODES=2 tools/dist_train.sh configs/mocov3_deit_s.py 8 --amp
+    NNODES=2 tools/dist_train.sh configs/mocov3/mocov3_deit_s.py 8 --amp
 
 or on one, with the authors' other batch, 8 GPUs x 128 images:
 
-    tools/dist_train.sh configs/mocov3_deit_s.py 8 --amp --auto-scale-lr --cfg-options train_dataloader.batch_size=128
+    tools/dist_train.sh configs/mocov3/mocov3_deit_s.py 8 --amp --auto-scale-lr --cfg-options train_dataloader.batch_size=128
 
 For its evaluation see mocov3_swin_t.py, and take the configs of this backbone.
 Published: 73.2 % linear top-1 (the authors' program, CONFIG.md), of a ViT-S with 12
@@ -14,7 +14,7 @@ heads, mmpretrain's arch='mocov3-small'; this one has DeiT's 6, so that its weig
 fit the other configs.
 """
 
-_base_ = ['_base_/mocov3_imagenet.py']
+_base_ = ['../_base_/mocov3_imagenet.py']
 
 model = dict(
     backbone=dict(

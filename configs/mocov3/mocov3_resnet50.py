@@ -1,13 +1,13 @@
 """MoCo-v3, ResNet-50, on ImageNet-1K, 300 epochs, batch 4096.
 
-    tools/dist_train.sh configs/mocov3_resnet50.py 8 --amp
+    tools/dist_train.sh configs/mocov3/mocov3_resnet50.py 8 --amp
 
 For its evaluation see mocov3_swin_t.py, and take the configs of this backbone.
 Published: 72.8 % linear top-1 (the authors' program, CONFIG.md; mmpretrain has the
 same).
 """
 
-_base_ = ['_base_/mocov3_imagenet.py']
+_base_ = ['../_base_/mocov3_imagenet.py']
 
 temperature = 1.0
 model = dict(
@@ -21,20 +21,13 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImage', on_error='skip'),
+    _base_.train_pipeline[0],
     dict(
-        type='MultiCrop',
-        views=[
-            dict(size=224, scale=(0.2, 1.0), augment=dict(blur_prob=1.0)),
-            dict(
-                size=224,
-                scale=(0.2, 1.0),
-                augment=dict(blur_prob=0.1, solarize_prob=0.2),
-            ),
-        ],
-        interpolation='bilinear',
+        _base_.train_pipeline[1],
+        # Crops from 0.2 of the image, not from 0.08
+        views=[dict(view, scale=(0.2, 1.0)) for view in _base_.train_pipeline[1].views],
     ),
-    dict(type='PackInputs'),
+    _base_.train_pipeline[2],
 ]
 # 8 GPUs x 512 images: 0.3 x 4096 / 256
 train_dataloader = dict(batch_size=512, dataset=dict(pipeline=train_pipeline))
@@ -51,12 +44,6 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=4096)
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        begin=0,
-        end=10,
-        convert_to_iter_based=True,
-    ),
-    dict(type='CosineAnnealingLR', begin=10, convert_to_iter_based=True),
+    dict(_base_.param_scheduler[0], end=10),
+    dict(_base_.param_scheduler[1], begin=10),
 ]

@@ -2,11 +2,11 @@
 
 On two machines, each with MASTER_ADDR of the first and its own NODE_RANK, 0 or 1:
 
-    NNODES=2 tools/dist_train.sh configs/mocov3_vit_b.py 8 --amp
+    NNODES=2 tools/dist_train.sh configs/mocov3/mocov3_vit_b.py 8 --amp
 
 k-NN evaluation:
 
-    python tools/knn.py configs/mocov3_vit_b.py work_dirs/mocov3_vit_b/epoch_300.pth
+    python tools/knn.py configs/mocov3/mocov3_vit_b.py work_dirs/mocov3_vit_b/epoch_300.pth
 
 Published: 76.7 % linear top-1 (the authors' program, CONFIG.md).
 """

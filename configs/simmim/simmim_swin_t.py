@@ -1,17 +1,17 @@
 """SimMIM (arXiv 2111.09886), Swin-T, on ImageNet-1K, 100 epochs, batch 2048.
 
-    tools/dist_train.sh configs/simmim_swin_t.py 8 --amp
+    tools/dist_train.sh configs/simmim/simmim_swin_t.py 8 --amp
 
 MAE drops patches, which only plain ViTs allow; SimMIM is mmpretrain's masked method for
 Swin. The recipe is mmpretrain's for Swin-B, on images of 192 pixels with windows of 6.
 
-    python tools/knn.py configs/simmim_swin_t.py work_dirs/simmim_swin_t/epoch_100.pth
+    python tools/knn.py configs/simmim/simmim_swin_t.py work_dirs/simmim_swin_t/epoch_100.pth
     tools/dist_train.sh configs/finetune/finetune_swin_t.py 8 --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/simmim_swin_t/epoch_100.pth model.backbone.init_cfg.prefix=backbone.
 
 Neither the paper nor mmpretrain reports Swin-T.
 """
 
-_base_ = ['_base_/datasets/imagenet_multicrop.py', '_base_/default_runtime.py']
+_base_ = ['../_base_/datasets/imagenet_multicrop.py', '../_base_/default_runtime.py']
 
 model = dict(
     type='SimMIM',
