@@ -171,8 +171,8 @@ class ZipImages(ArrayDataset):
         if '' in folders:
             raise ValueError(
                 f'The image {printable(names[folders.index("")])} is in no folder of '
-                f'its archive ({archives}), so it has no class: pass with_label=False, or '
-                'pack images by class'
+                f'its archive ({archives}), so it has no class: pass '
+                'with_label=False, or pack images by class'
             )
         classes = self.CLASSES or sorted(set(folders))
         self._metainfo['classes'] = tuple(classes)

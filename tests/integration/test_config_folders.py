@@ -11,7 +11,7 @@ import yaml
 from esvit_plugin.apis import config_path, list_models
 from esvit_plugin.engine.configs import load_config, read_config
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 FOLDERS = sorted(
     {
