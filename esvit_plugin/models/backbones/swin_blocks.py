@@ -1,12 +1,13 @@
-"""Blocks of Swin with mmpretrain's parameters and little besides the products."""
+"""Faster blocks of Swin, with the parameters of mmpretrain's and mmcv's own."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks.transformer import PatchMerging
 from mmengine.model import BaseModule
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
-from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
+from mmpretrain.models.utils import ShiftWindowMSA
 from torch import Tensor
 
 from ..layers.residual import add_branch, feed_forward
@@ -153,12 +154,12 @@ class FusedSwinBlock(SwinBlock):
 
 
 class FusedPatchMerging(PatchMerging):
-    """mmpretrain's ``PatchMerging`` that moves weights instead of pixels.
+    """mmcv's ``PatchMerging`` that moves weights instead of pixels.
 
-    mmpretrain orders the merged inputs channel by channel, four pixels each, which
+    mmcv orders the merged inputs channel by channel, four pixels each, which
     copies every number to another place. Here the channels of a pixel stay together,
     and the weights, which are few, are brought into that order. The plain twin is
-    mmpretrain's forward pass.
+    mmcv's forward pass.
 
     Args:
         merge: The module whose parameters and settings to take over.
@@ -170,7 +171,6 @@ class FusedPatchMerging(PatchMerging):
         self.norm, self.reduction = merge.norm, merge.reduction
         # For the plain twin; they have no parameters.
         self.adaptive_padding, self.sampler = merge.adaptive_padding, merge.sampler
-        self.use_post_norm = merge.use_post_norm
 
     def forward(
         self, x: Tensor, input_size: tuple[int, int]
