@@ -1,16 +1,14 @@
-"""The plain version of what this package makes fast: logits, and stock Swin blocks."""
+"""The plain version of what this package makes fast."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from esvit_plugin.models import EsViT
-from esvit_plugin.models.backbones import swin
+from esvit_plugin.models import EsViT, EsViTSwin, plain_twins
 
 
 class PlainHead(BaseModule):
@@ -113,21 +111,22 @@ def logits(neck: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
     return [p.view(*v.shape[:-1], -1) for p, v in zip(parts, views, strict=True)]
 
 
-def stock_swin(**cfg: Any) -> nn.Module:
-    """``EsViTSwin`` with mmpretrain's own blocks."""
-    with (
-        mock.patch.object(swin, 'FusedSwinBlock', lambda block: block),
-        mock.patch.object(swin, 'FusedPatchMerging', lambda merge: merge),
-    ):
-        return swin.EsViTSwin(**cfg)
+def in_plain(step: Callable[[], None]) -> Callable[[], None]:
+    """A step that runs the plain twins."""
+
+    def plain_step() -> None:
+        with plain_twins():
+            step()
+
+    return plain_step
 
 
 def plain_model(cfg: dict) -> EsViT:
-    """The model of a config with stock Swin blocks and plain heads."""
+    """The model of a config with plain heads; its steps belong into ``in_plain``."""
     cfg = {k: dict(v) if isinstance(v, dict) else v for k, v in cfg.items()}
     cfg.pop('type')
     backbone = cfg.pop('backbone')
     backbone.pop('type')
     cfg['head'] = PlainViewHead(**cfg['head'])
     cfg['region_head'] = PlainRegionHead(**cfg['region_head'])
-    return PlainEsViT(backbone=stock_swin(**backbone), **cfg)
+    return PlainEsViT(backbone=EsViTSwin(**backbone), **cfg)

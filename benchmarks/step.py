@@ -22,7 +22,7 @@ from measure import add_options, as_trained, measure, show
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
-from plain import plain_model
+from plain import in_plain, plain_model
 
 from esvit_plugin.engine.configs import load_config
 
@@ -121,7 +121,7 @@ def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
             for mine, theirs in pairs:
                 theirs.mul_(0.996).add_(mine, alpha=0.004)
 
-    return step
+    return in_plain(step)
 
 
 VARIANTS = {

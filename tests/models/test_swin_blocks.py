@@ -1,11 +1,12 @@
-"""The blocks of EsViTSwin against mmpretrain's own, which have the same parameters."""
+"""The blocks of EsViTSwin against their plain twins, mmpretrain's and mmcv's."""
 
 import pytest
 import torch
-from mmcv.cnn.bricks.transformer import FFN
+from mmcv.cnn.bricks.transformer import FFN, PatchMerging
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
-from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
+from mmpretrain.models.utils import ShiftWindowMSA
 
+from esvit_plugin.models import plain_twins
 from esvit_plugin.models.backbones.swin_blocks import (
     FusedPatchMerging,
     FusedSwinBlock,
@@ -37,14 +38,19 @@ def run(module, x, *args):
     return out, *torch.autograd.grad((out * weights).sum(), inputs)
 
 
+def run_plain(module, x, *args):
+    """The same of the plain twin."""
+    with plain_twins():
+        return run(module, x, *args)
+
+
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('shift', [0, 2])
 @pytest.mark.parametrize('qkv_bias', [True, False])
 def test_attention_equals_mmpretrains(size, shift, qkv_bias):
-    theirs = attention(shift, qkv_bias=qkv_bias)
+    ours = WindowAttention(attention(shift, qkv_bias=qkv_bias))
     x = torch.randn(3, size[0] * size[1], WIDTH, dtype=torch.float64)
-    expected = run(theirs, x, size)
-    ours = WindowAttention(theirs)
+    expected = run_plain(ours, x, size)
     for result, other in zip(run(ours, x, size), expected, strict=True):
         torch.testing.assert_close(result, other, atol=1e-9, rtol=1e-7)
     with torch.no_grad():
@@ -83,10 +89,12 @@ def test_autocast_costs_only_the_precision_of_its_type():
         assert (result - other).norm() < 0.12 * other.norm()
 
 
-def test_dropout_of_attention_keeps_the_mean():
+@pytest.mark.parametrize('plain', [False, True])
+def test_dropout_of_attention_keeps_the_mean(plain):
     ours = WindowAttention(attention(attn_drop=0.5))
     x = torch.randn(1, 16, WIDTH, dtype=torch.float64).repeat(4000, 1, 1)
-    mean = ours(x, (4, 4)).mean(0)
+    with plain_twins(plain):
+        mean = ours(x, (4, 4)).mean(0)
     ours.eval()
     expected = ours(x[:1], (4, 4))[0]
     assert not torch.equal(mean, expected)
@@ -98,45 +106,47 @@ def test_block_equals_mmpretrains_and_drops_the_same_branches():
     stock = SwinBlock(WIDTH, 3, **options).double()
     block = FusedSwinBlock(stock)
     x = torch.randn(8, 70, WIDTH, dtype=torch.float64)
-    results = []
-    for module in (stock, block):
-        torch.manual_seed(3)
-        results.append(run(module, x, (10, 7)))
-    for result, other in zip(*results, strict=True):
-        torch.testing.assert_close(result, other)
-    stock.eval()
-    block.eval()
-    torch.testing.assert_close(block(x, (10, 7)), stock(x, (10, 7)))
+    for mode in (True, False):
+        stock.train(mode)
+        block.train(mode)
+        results = []
+        for call in (run, run_plain, lambda _, *args: run(stock, *args)):
+            torch.manual_seed(3)
+            results.append(call(block, x, (10, 7)))
+        for result, twins, stocks in zip(*results, strict=True):
+            torch.testing.assert_close(result, stocks)
+            assert torch.equal(twins, stocks)
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_merging_equals_mmpretrains(size):
+def test_merging_equals_mmcvs(size):
     stock = PatchMerging(WIDTH, 2 * WIDTH).double()
     torch.nn.init.normal_(stock.norm.weight)
     torch.nn.init.normal_(stock.norm.bias)
     x = torch.randn(2, size[0] * size[1], WIDTH, dtype=torch.float64)
     ours = FusedPatchMerging(stock)
+    assert ours.state_dict().keys() == stock.state_dict().keys()
     assert ours(x, size)[1] == tuple(stock(x, size)[1])
-    for result, other in zip(run(ours, x, size), run(stock, x, size), strict=True):
-        torch.testing.assert_close(result, other)
+    results = run(ours, x, size), run_plain(ours, x, size), run(stock, x, size)
+    for result, twins, stocks in zip(*results, strict=True):
+        torch.testing.assert_close(result, stocks)
+        assert torch.equal(twins, stocks)
 
 
 @pytest.mark.parametrize('name', ['gelu', 'silu'])
 @pytest.mark.parametrize('bias', [True, False])
 def test_activation_linear(bias, name):
     linear = torch.nn.Linear(6, 3, bias=bias).double()
-    activation = dict(gelu=torch.nn.GELU, silu=torch.nn.SiLU)[name]()
-    plain = torch.nn.Sequential(activation, linear)
     x = torch.randn(2, 5, 6, dtype=torch.float64)
     ours = torch.nn.Module()
     ours.linear = linear
     ours.forward = lambda x: activation_linear(x, linear.weight, linear.bias, name)
-    for result, other in zip(run(ours, x), run(plain, x), strict=True):
+    for result, other in zip(run(ours, x), run_plain(ours, x), strict=True):
         torch.testing.assert_close(result, other)
     narrow = x.float()
     with torch.autocast('cpu', dtype=torch.bfloat16):
         result = run(ours.float(), narrow)
-    for mine, other in zip(result, run(plain.float(), narrow), strict=True):
+    for mine, other in zip(result, run_plain(ours, narrow), strict=True):
         torch.testing.assert_close(mine.float(), other, atol=0.05, rtol=0.05)
 
 
@@ -155,5 +165,7 @@ def test_feed_forward_equals_mmcvs_layers(activation):
     ours = torch.nn.Module()
     ours.layers = ffn.layers
     ours.forward = lambda x: feed_forward(ffn, x)
-    for result, other in zip(run(ours, x), run(ffn.layers, x), strict=True):
+    for result, other in zip(run(ours, x), run_plain(ours, x), strict=True):
         torch.testing.assert_close(result, other)
+    with plain_twins():
+        assert torch.equal(ours(x), ffn.layers(x))

@@ -137,15 +137,15 @@ class FusedSwinBlock(SwinBlock):
 
     def __init__(self, block: SwinBlock) -> None:
         BaseModule.__init__(self, block.init_cfg)
-        self.with_cp = block.with_cp
+        # mmpretrain's forward pass shall not recompute activations on top of run_block.
+        self.with_cp, self.recompute = False, block.with_cp
         self.norm1, self.norm2, self.ffn = block.norm1, block.norm2, block.ffn
         self.attn = WindowAttention(block.attn)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Transform maps (B, H W, C) of height and width (H, W)."""
-        if use_plain():
-            return super().forward(x, hw_shape)
-        return run_block(self._forward, self.with_cp, x, hw_shape)
+        forward = super().forward if use_plain() else self._forward
+        return run_block(forward, self.recompute, x, hw_shape)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         x = add_branch(x, self.attn(self.norm1(x), hw_shape), self.attn.drop)
