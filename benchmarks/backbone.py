@@ -19,19 +19,13 @@ from functools import partial
 
 import timm
 import torch
-from measure import Variant, add_options, as_trained, measure, show
+from measure import Variant, add_options, as_trained, in_plain, measure, show
 from mmpretrain.models.backbones import SwinTransformer
-from plain import stock_swin
 from torch import nn
 
 from esvit_plugin.models import CvT, EsViTSwin, ViL
-from esvit_plugin.models.backbones import (
-    biased_attention,
-    cvt,
-    swin_blocks,
-    vil,
-    window_attention,
-)
+from esvit_plugin.models.backbones import cvt, swin_blocks, vil
+from esvit_plugin.models.layers import biased_attention, window_attention
 
 
 def step_of(
@@ -93,7 +87,7 @@ def _activations_kept(
 
 def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """``EsViTSwin`` with mmpretrain's blocks."""
-    return step_of(args, device, stock_swin(arch='tiny'), map_of)
+    return in_plain(ours(args, device))
 
 
 def mmpretrain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:

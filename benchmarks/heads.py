@@ -18,11 +18,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from measure import add_options, as_trained, measure, show
+from measure import add_options, as_trained, in_plain, measure, show
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from esvit_plugin.models import plain_twins
 from esvit_plugin.models.selfsup import ViewFeatures
 
 WIDTH = 768
@@ -58,13 +57,7 @@ def features(args: argparse.Namespace, device: torch.device) -> Any:
 
 def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     """Logits of everything."""
-    model = heads(args).to(device)
-
-    def losses(student: Any, teacher: Any) -> dict[str, Tensor]:
-        with plain_twins():
-            return model.score(student, teacher)
-
-    return _step(args, device, model, losses)
+    return in_plain(ours(args, device))
 
 
 def ours(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:

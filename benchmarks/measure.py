@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from esvit_plugin.engine.memory import keep_freed_memory
+from esvit_plugin.models import plain_twins
 
 # Given the options and a device, builds everything and returns one step.
 Variant = Callable[[argparse.Namespace, torch.device], Callable[[], Any]]
@@ -42,6 +43,16 @@ def _as_trained(
     if device.type == 'cpu':
         keep_freed_memory()
     return variant(args, device)
+
+
+def in_plain(step: Callable[[], None]) -> Callable[[], None]:
+    """A step that runs the plain twins."""
+
+    def plain_step() -> None:
+        with plain_twins():
+            step()
+
+    return plain_step
 
 
 def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[dict]:

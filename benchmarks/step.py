@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import add_options, as_trained, measure, show
+from measure import add_options, as_trained, in_plain, measure, show
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
 from esvit_plugin.engine.configs import load_config
-from esvit_plugin.models import plain_twins
 
 CONFIG = Path(__file__).parents[1] / 'configs' / 'esvit_swin_t.py'
 
@@ -107,7 +106,7 @@ def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     ]
 
     def step() -> None:
-        with plain_twins(), autocast(args, device):
+        with autocast(args, device):
             losses = model.loss(inputs)
         optimizer.zero_grad()
         (losses['loss_view'] + losses['loss_region']).backward()
@@ -121,7 +120,7 @@ def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
             for mine, theirs in pairs:
                 theirs.mul_(0.996).add_(mine, alpha=0.004)
 
-    return step
+    return in_plain(step)
 
 
 VARIANTS = {

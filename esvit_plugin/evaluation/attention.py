@@ -1,5 +1,6 @@
 """Self-attention of a backbone's last block."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -11,14 +12,15 @@ from mmpretrain.models.backbones import (
     TIMMBackbone,
     VisionTransformer,
 )
-from mmpretrain.models.utils import MultiheadAttention, ShiftWindowMSA
+from mmpretrain.models.utils import MultiheadAttention, ShiftWindowMSA, WindowMSAV2
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ..models import CvT, ViL
 from ..models.backbones.cvt import ConvWindowAttention
+from ..models.backbones.swin_blocks import WindowAttention
 from ..models.backbones.vil_attention import ViLChunkAttention, ViLFullAttention
-from ..models.utils import upcast
+from ..models.layers.window_attention import window_weights
+from .stock_attention import cosine_window_weights, vit_weights
 
 _BACKBONES = (SwinTransformer, SwinTransformerV2, ViL, CvT, VisionTransformer)
 _ATTENTIONS = (
@@ -82,25 +84,25 @@ class BlockAttention(NamedTuple):
 
     def default_queries(self) -> list[Query]:
         """The class token, if any, the centre and the middles of the four quarters."""
-        found: list[Query] = ['cls'] if self.num_extra else []
+        queries: list[Query] = ['cls'] if self.num_extra else []
         for y, x in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):
             query = (self.grid[0] * y // 4, self.grid[1] * x // 4)
-            if query not in found:
-                found.append(query)
-        return found
+            if query not in queries:
+                queries.append(query)
+        return queries
 
 
 def has_attention(backbone: nn.Module) -> bool:
     """Whether ``last_attention`` knows this kind of backbone."""
-    return _find_attention(backbone) is not None
+    return _last_module(backbone) is not None
 
 
 @torch.no_grad()
 def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
     """Attention weights of the last block, as it computes them for these images.
 
-    The fused attention returns no weights, so they are computed again from the
-    query, key, bias and scale that the block itself handed to it.
+    The fused attention returns no weights, so they are computed from what went into
+    the module, by its ``attention_weights`` or, of other packages, from its layers.
 
     Args:
         backbone: An ``EsViTSwin``, ``ViL``, ``CvT`` or ``VisionTransformer``,
@@ -109,7 +111,8 @@ def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
         images: Normalised images, shape (B, 3, H, W), of any size.
 
     Returns:
-        The weights, float32, with the windows of Swin and CvT put in their places.
+        The weights, in single precision or better, before dropout, with the windows
+        of Swin and CvT put in their places.
 
     Raises:
         ValueError: If the backbone is of another kind, e.g. a ResNet.
@@ -118,43 +121,32 @@ def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
         >>> attention = last_attention(model.teacher['backbone'], images)
         >>> attention.positions.shape  # (B, heads, T, T)
     """
-    attn = _find_attention(backbone)
-    if attn is None:
+    module = _last_module(backbone)
+    if module is None:
         names = ', '.join(kind.__name__ for kind in _BACKBONES)
         raise ValueError(
             f'The attention of a {type(backbone).__name__} cannot be shown, if it has '
             f'any; it is known of EsViTSwin, {names}, and of the ViT and Swin of timm.'
         )
-    seen: dict[str, Any] = {}
-    with ExitStack() as stack, _FusedCalls() as fused:
-
-        def watch(handle: Any) -> None:
-            stack.callback(handle.remove)
-
-        watch(attn.register_forward_pre_hook(lambda _m, args: seen.update(args=args)))
-        if isinstance(attn, ViLChunkAttention):
-            # The same result in one piece, in which far chunks are masked.
-            attn.__dict__['_masking_is_faster'] = lambda *_: True
-            stack.callback(attn.__dict__.pop, '_masking_is_faster')
-        elif isinstance(backbone, VisionTransformer):
-            embed = backbone.patch_embed
-            watch(embed.register_forward_hook(lambda _m, _i, o: seen.update(grid=o[1])))
-        elif isinstance(backbone, TIMMBackbone):
-            # Of Swin it is not by default.
-            stack.callback(setattr, attn.attn, 'fused_attn', attn.attn.fused_attn)
-            attn.attn.fused_attn = True
-        backbone(images)
-        if isinstance(attn, ShiftWindowMSA):
-            softmax = attn.w_msa.softmax
-            watch(softmax.register_forward_hook(lambda _m, _i, w: seen.update(w=w)))
-            # Not our faster one, which has no weights of padding.
-            ShiftWindowMSA.forward(attn, *seen['args'])
-    seen['size'] = images.shape[-2:]
-    weights = upcast(seen['w']) if 'w' in seen else fused.weights()
-    return _in_place(attn, backbone, weights, seen)
+    if isinstance(backbone, TIMMBackbone):
+        return _of_timm(backbone, module, images)
+    if isinstance(module, MultiheadAttention):
+        return _of_vit(backbone, module, images)
+    if isinstance(module, ShiftWindowMSA) and not isinstance(module, WindowAttention):
+        return _of_stock_swin(backbone, module, images)
+    (call,) = _calls(backbone, images, module)
+    weights = module.attention_weights(*call.args)
+    if isinstance(module, WindowAttention):
+        grid, side, shift = call.args[1], module.window_size, module.shift_size
+        return _join_windows(weights, len(images), grid, (side, side), (shift, shift))
+    if isinstance(module, ConvWindowAttention):
+        grid = call.args[0].shape[1:3]
+        side = min(module.window_size, *grid)
+        return _join_windows(weights, len(images), grid, (side, side), (0, 0))
+    return BlockAttention(weights, module.num_global_tokens, tuple(call.args[1:3]))
 
 
-def _find_attention(backbone: nn.Module) -> Any:
+def _last_module(backbone: nn.Module) -> Any:
     """The attention of the last block, or of timm that block; None if unknown."""
     if isinstance(backbone, TIMMBackbone):
         # Imported here, as it takes time.
@@ -172,76 +164,69 @@ def _find_attention(backbone: nn.Module) -> Any:
         return None
     if not isinstance(backbone, _BACKBONES):
         return None
-    found = [m for m in backbone.modules() if isinstance(m, _ATTENTIONS)]
-    return found[-1] if found else None
+    modules = [m for m in backbone.modules() if isinstance(m, _ATTENTIONS)]
+    return modules[-1] if modules else None
 
 
-class _FusedCalls(TorchFunctionMode):
-    """Keeps the arguments of the last call of the fused attention."""
+class _Call(NamedTuple):
+    """How a module was called, and what it returned."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            self.call = args, kwargs
-        return func(*args, **kwargs)
-
-    def weights(self) -> Tensor:
-        args, kwargs = self.call
-        return _fused_weights(*args, **kwargs)
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
 
 
-def _fused_weights(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-) -> Tensor:
-    """What the fused attention multiplies ``value`` by; the rest is not used here."""
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    scores = upcast(query) @ upcast(key).transpose(-2, -1) * scale
-    if attn_mask is not None:
-        scores = scores + attn_mask
-    return scores.softmax(-1)
+def _calls(backbone: nn.Module, images: Tensor, *modules: nn.Module) -> list[_Call]:
+    """The last call of each of these modules while the backbone sees images."""
+    calls: dict[nn.Module, _Call] = {}
+
+    def keep(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        calls[module] = _Call(args, kwargs, output)
+
+    with ExitStack() as stack:
+        for module in modules:
+            handle = module.register_forward_hook(keep, with_kwargs=True)
+            stack.callback(handle.remove)
+        # Not the backbone itself: compiled before, it would run without the hooks.
+        backbone.forward(images)
+    return [calls[module] for module in modules]
 
 
-def _in_place(
-    attn: Any, backbone: Any, weights: Tensor, seen: dict[str, Any]
+def _of_vit(backbone: Any, attn: nn.Module, images: Tensor) -> BlockAttention:
+    """Attention of mmpretrain's ViT."""
+    call, embed_call = _calls(backbone, images, attn, backbone.patch_embed)
+    _, grid = embed_call.output
+    return BlockAttention(
+        vit_weights(attn, call.args[0]), backbone.num_extra_tokens, tuple(grid)
+    )
+
+
+def _of_stock_swin(
+    backbone: nn.Module, attn: ShiftWindowMSA, images: Tensor
 ) -> BlockAttention:
-    """Order weights by the tokens of the image instead of by windows."""
-    args = seen['args']
-    if isinstance(attn, ShiftWindowMSA):
-        grid, side, shift = tuple(args[1]), attn.window_size, attn.shift_size
-        if min(grid) == side and not attn.pad_small_map:
-            shift = 0  # as mmpretrain does
-        sides, shifts = (side, side), (shift, shift)
-        return _join_windows(weights, len(args[0]), grid, sides, shifts)
-    if isinstance(attn, ConvWindowAttention):
-        grid = tuple(args[0].shape[1:3])
-        side = min(attn.window_size, *grid)
-        return _join_windows(weights, len(args[0]), grid, (side, side), (0, 0))
-    if isinstance(backbone, TIMMBackbone):
-        return _of_timm(attn, backbone.timm_model, weights, seen)
-    if isinstance(attn, MultiheadAttention):
-        return BlockAttention(weights, backbone.num_extra_tokens, tuple(seen['grid']))
-    return BlockAttention(weights, attn.num_global_tokens, tuple(args[1:3]))
+    """Attention of mmpretrain's Swin, V1 or V2."""
+    call, window_call = _calls(backbone, images, attn, attn.w_msa)
+    is_v2 = isinstance(attn.w_msa, WindowMSAV2)
+    compute = cosine_window_weights if is_v2 else window_weights
+    weights = compute(attn.w_msa, *window_call.args, **window_call.kwargs)
+    grid, side, shift = call.args[1], attn.window_size, attn.shift_size
+    if min(grid) == side and not attn.pad_small_map:
+        shift = 0  # as mmpretrain does
+    return _join_windows(weights, len(images), grid, (side, side), (shift, shift))
 
 
-def _of_timm(
-    block: Any, model: Any, weights: Tensor, seen: dict[str, Any]
-) -> BlockAttention:
+def _of_timm(backbone: Any, block: Any, images: Tensor) -> BlockAttention:
     """Attention of the last block of timm's ViT or Swin."""
-    tokens = seen['args'][0]
+    block_call, call = _calls(backbone, images, block, block.attn)
+    tokens = block_call.args[0]
     if tokens.dim() == 4:
-        grid = tuple(tokens.shape[1:3])
-        sides, shifts = block.window_size, block.shift_size
-        return _join_windows(weights, len(tokens), grid, sides, shifts, pad_last=True)
+        weights = window_weights(block.attn, *call.args, **call.kwargs)
+        grid, sides, shifts = tokens.shape[1:3], block.window_size, block.shift_size
+        return _join_windows(weights, len(images), grid, sides, shifts, pad_last=True)
+    weights = vit_weights(block.attn, call.args[0])
+    model = backbone.timm_model
     num_extra = model.num_prefix_tokens
-    height = seen['size'][0] // model.patch_embed.patch_size[0]
+    height = images.shape[2] // model.patch_embed.patch_size[0]
     width = (weights.shape[-1] - num_extra) // height
     return BlockAttention(weights, num_extra, (height, width))
 
@@ -249,7 +234,7 @@ def _of_timm(
 def _join_windows(
     weights: Tensor,
     batch: int,
-    grid: tuple[int, int],
+    grid: Sequence[int],
     sides: tuple[int, int],
     shifts: tuple[int, int],
     pad_last: bool = False,
@@ -281,4 +266,4 @@ def _join_windows(
     placed[:, :, index[:, :, None], index[:, None]] = weights.unflatten(
         0, (batch, -1)
     ).transpose(1, 2)
-    return BlockAttention(placed[..., :total, :total], 0, grid)
+    return BlockAttention(placed[..., :total, :total], 0, (height, width))

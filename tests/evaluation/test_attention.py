@@ -18,15 +18,15 @@ VIL = {**BACKBONES['ViL'][0], 'window_size': 2}
 def run(backbone, images):
     """Attention, and what went into and came out of the last block's attention."""
     last = [m for name, m in backbone.named_modules() if name.endswith('.attn')][-1]
-    seen = {}
+    call = {}
 
     def keep(_module, args, out):
-        seen.update(args=args, out=out)
+        call.update(args=args, out=out)
 
     handle = last.register_forward_hook(keep)
-    found = last_attention(backbone, images)
+    attention = last_attention(backbone, images)
     handle.remove()
-    return found, last, seen['args'], seen['out']
+    return attention, last, call['args'], call['out']
 
 
 def project(weights, value, proj):
@@ -51,15 +51,15 @@ def values(linear, x):
 )
 @torch.no_grad()
 def test_weights_give_the_output_of_swin(cfg, size):
-    found, attn, (x, shape), out = run(build(cfg), torch.randn(2, 3, *size))
-    assert found.grid == tuple(shape) and found.num_extra == 0
+    attention, attn, (x, shape), out = run(build(cfg), torch.randn(2, 3, *size))
+    assert attention.grid == tuple(shape) and attention.num_extra == 0
     inner = attn.w_msa
     bias = inner.v_bias if hasattr(inner, 'v_bias') else inner.qkv.bias.chunk(3)[2]
     value = F.linear(x, inner.qkv.weight.chunk(3)[2], bias)
     # Padding is zero, so its value is the bias, and it takes what a row lacks of 1.
-    rest = 1 - found.positions.sum(-1, keepdim=True)
+    rest = 1 - attention.positions.sum(-1, keepdim=True)
     padding = rest.transpose(1, 2) * bias.view(1, 1, inner.num_heads, -1)
-    merged = found.positions @ value.unflatten(-1, (inner.num_heads, -1)).transpose(
+    merged = attention.positions @ value.unflatten(-1, (inner.num_heads, -1)).transpose(
         1, 2
     )
     merged = merged.transpose(1, 2) + padding
@@ -81,24 +81,22 @@ def test_weights_give_the_output_of_swin(cfg, size):
 )
 @torch.no_grad()
 def test_weights_give_the_output_of_vil_and_vit(cfg, size):
-    found, attn, args, out = run(build(cfg), torch.randn(2, 3, *size))
+    attention, attn, args, out = run(build(cfg), torch.randn(2, 3, *size))
     stride = 32 if cfg['type'] == 'ViL' else 16
-    assert found.grid == tuple(side // stride for side in size)
-    assert found.weights.shape[-1] == found.num_extra + np.prod(found.grid)
+    assert attention.grid == tuple(side // stride for side in size)
+    assert attention.weights.shape[-1] == attention.num_extra + np.prod(attention.grid)
     torch.testing.assert_close(
-        found.weights.sum(-1), torch.ones(()).expand(found.weights.shape[:-1])
+        attention.weights.sum(-1), torch.ones(()).expand(attention.weights.shape[:-1])
     )
-    mine = project(found.weights, values(attn.qkv, args[0]), attn.proj)
+    mine = project(attention.weights, values(attn.qkv, args[0]), attn.proj)
     torch.testing.assert_close(mine, out, rtol=1e-4, atol=1e-4)
-    # What is switched on for the call alone is gone.
-    assert '_masking_is_faster' not in vars(attn)
 
 
 @torch.no_grad()
 def test_weights_give_the_output_of_cvt():
-    found, attn, (x,), out = run(build(CVT), torch.randn(2, 3, 256, 128))
+    attention, attn, (x,), out = run(build(CVT), torch.randn(2, 3, 256, 128))
     x = attn.conv_norm(attn.conv(x.permute(0, 3, 1, 2))).flatten(2).transpose(1, 2)
-    mine = project(found.positions, values(attn.qkv, x), attn.proj)
+    mine = project(attention.positions, values(attn.qkv, x), attn.proj)
     torch.testing.assert_close(mine, out.flatten(1, 2), rtol=1e-4, atol=1e-4)
 
 
@@ -134,7 +132,9 @@ def plain_windows(query, key, side, shift, scale, bias):
 @pytest.mark.parametrize('size', [(256, 256), (96, 160)])
 @torch.no_grad()
 def test_shifted_windows_are_those_of_plain_loops(size):
-    found, attn, (x, (height, width)), _ = run(build(SHIFTED), torch.randn(1, 3, *size))
+    attention, attn, (x, (height, width)), _ = run(
+        build(SHIFTED), torch.randn(1, 3, *size)
+    )
     assert attn.shift_size == 2
     inner, side = attn.w_msa, 4
     x = x.view(height, width, -1)
@@ -143,21 +143,21 @@ def test_shifted_windows_are_those_of_plain_loops(size):
     table = inner.relative_position_bias_table
     plain = plain_windows(query, key, side, 2, query.shape[-1] ** -0.5, table)
     plain = plain[:, :height, :width, :height, :width].flatten(3).flatten(1, 2)
-    torch.testing.assert_close(found.positions[0], plain)
-    assert (found.positions == 0).any()
+    torch.testing.assert_close(attention.positions[0], plain)
+    assert (attention.positions == 0).any()
 
 
 @pytest.mark.parametrize('size', [(256, 128), (160, 192)])
 @torch.no_grad()
 def test_windows_of_cvt_are_those_of_plain_loops(size):
-    found, attn, (x,), _ = run(build(CVT), torch.randn(1, 3, *size))
+    attention, attn, (x,), _ = run(build(CVT), torch.randn(1, 3, *size))
     height, width = x.shape[1:3]
     x = F.pad(x, (0, 0, 0, -width % 4, 0, -height % 4))
     x = attn.conv_norm(attn.conv(x.permute(0, 3, 1, 2)))[0].permute(1, 2, 0)
     query, key, _ = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
     plain = plain_windows(query, key, 4, 0, x.shape[-1] ** -0.5, None)
     plain = plain[:, :height, :width, :height, :width].flatten(3).flatten(1, 2)
-    torch.testing.assert_close(found.positions[0], plain)
+    torch.testing.assert_close(attention.positions[0], plain)
 
 
 def test_training_goes_on_as_before():
@@ -172,6 +172,17 @@ def test_training_goes_on_as_before():
     assert after[name] == before[name] + 1
     assert backbone.training
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.modules())
+
+
+def test_compiled_backbones_are_known():
+    arch = dict(embed_dims=[8], depths=[1], num_heads=[2])
+    backbone = build(dict(type='CvT', arch=arch, window_size=4, out_indices=(0,)))
+    images = torch.randn(1, 3, 32, 32)
+    expected = last_attention(backbone, images)
+    backbone.compile(backend='eager')
+    with torch.no_grad():
+        backbone(images)  # compiled before anything is asked of it
+    torch.testing.assert_close(last_attention(backbone, images), expected)
 
 
 @pytest.mark.parametrize('name', ['ResNet', 'ConvNeXt'])
@@ -198,31 +209,31 @@ def test_weights_of_a_swin_of_timm(size, depth):
     )
     backbone = in_timm(swin)
     images = torch.randn(2, 3, size, size)
-    seen = {}
+    calls = {}
     attn = swin.layers[-1].blocks[-1].attn
     handle = attn.register_forward_hook(
-        lambda _m, args, out: seen.update(x=args, o=out)
+        lambda _m, args, out: calls.update(x=args, o=out)
     )
-    found = last_attention(backbone, images)
+    attention = last_attention(backbone, images)
     handle.remove()
     assert has_attention(backbone)
     side = size // 16
-    assert found.grid == (side, side) and found.num_extra == 0
-    sums = found.weights.sum(-1)
+    assert attention.grid == (side, side) and attention.num_extra == 0
+    sums = attention.weights.sum(-1)
     if side % 4 == 0:
         torch.testing.assert_close(sums, torch.ones_like(sums))
     # The features that the weights mix are those of the positions themselves.
     block = swin.layers[-1].blocks[-1]
-    block.register_forward_hook(lambda _m, args, out: seen.update(block=args[0]))
+    block.register_forward_hook(lambda _m, args, out: calls.update(block=args[0]))
     with torch.no_grad():
         backbone(images)
-        tokens = block.norm1(seen['block']).flatten(1, 2)
+        tokens = block.norm1(calls['block']).flatten(1, 2)
         bias = attn.qkv.bias.chunk(3)[2]
         value = F.linear(tokens, attn.qkv.weight.chunk(3)[2], bias)
         padding = (1 - sums).transpose(1, 2)[..., None] * bias.view(1, 1, 4, -1)
-        mixed = found.weights @ value.unflatten(-1, (4, -1)).transpose(1, 2)
+        mixed = attention.weights @ value.unflatten(-1, (4, -1)).transpose(1, 2)
         mine = attn.proj((mixed.transpose(1, 2) + padding).flatten(2))
-        theirs = block._attn(block.norm1(seen['block'])).flatten(1, 2)
+        theirs = block._attn(block.norm1(calls['block'])).flatten(1, 2)
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -231,35 +242,43 @@ def test_weights_of_a_vit_of_timm():
         64, embed_dim=32, depth=2, num_heads=2, reg_tokens=3, dynamic_img_size=True
     )
     backbone = in_timm(vit)
-    found, attn, args, out = run(backbone, torch.randn(2, 3, 64, 96))
-    assert found.grid == (4, 6) and found.num_extra == 4
-    mine = project(found.weights, values(attn.qkv, args[0]), attn.proj)
+    attention, attn, args, out = run(backbone, torch.randn(2, 3, 64, 96))
+    assert attention.grid == (4, 6) and attention.num_extra == 4
+    mine = project(attention.weights, values(attn.qkv, args[0]), attn.proj)
     torch.testing.assert_close(mine, out, rtol=1e-4, atol=1e-4)
 
 
-def test_attention_of_timm_is_fused_for_the_call_alone():
+def test_attention_of_timm_may_be_fused_or_not():
     vit = timm.models.VisionTransformer(64, embed_dim=32, depth=1, num_heads=2)
     vit.blocks[0].attn.fused_attn = False
     images = torch.randn(1, 3, 64, 64)
-    found = last_attention(in_timm(vit), images)
+    attention = last_attention(in_timm(vit), images)
     assert not vit.blocks[0].attn.fused_attn
     vit.blocks[0].attn.fused_attn = True
-    torch.testing.assert_close(found, last_attention(in_timm(vit), images))
+    torch.testing.assert_close(attention, last_attention(in_timm(vit), images))
     assert vit.blocks[0].attn.fused_attn
 
 
 def test_queries_are_rows_of_the_weights():
-    found = last_attention(build(DEIT), torch.randn(1, 3, 64, 48))
-    assert found.grid == (4, 3)
+    attention = last_attention(build(DEIT), torch.randn(1, 3, 64, 48))
+    assert attention.grid == (4, 3)
     torch.testing.assert_close(
-        found.of_query((2, 1))[0, 1], found.weights[0, 1, 1 + 2 * 3 + 1, 1:].view(4, 3)
+        attention.of_query((2, 1))[0, 1],
+        attention.weights[0, 1, 1 + 2 * 3 + 1, 1:].view(4, 3),
     )
     torch.testing.assert_close(
-        found.of_query('cls').flatten(2), found.weights[:, :, 0, 1:]
+        attention.of_query('cls').flatten(2), attention.weights[:, :, 0, 1:]
     )
-    assert found.default_queries() == ['cls', (2, 1), (1, 0), (1, 2), (3, 0), (3, 2)]
+    assert attention.default_queries() == [
+        'cls',
+        (2, 1),
+        (1, 0),
+        (1, 2),
+        (3, 0),
+        (3, 2),
+    ]
     with pytest.raises(ValueError, match='query 4,0 lies outside .* rows are 0 to 3'):
-        found.of_query((4, 0))
+        attention.of_query((4, 0))
     swin = last_attention(build(SWIN), torch.randn(1, 3, 32, 32))
     assert swin.default_queries() == [(0, 0)]
     with pytest.raises(ValueError, match="no query 'cls': .* 0 class tokens"):

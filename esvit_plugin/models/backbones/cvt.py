@@ -1,5 +1,14 @@
-"""Convolutional vision transformer (CvT) with window attention."""
+"""Convolutional vision transformer (CvT) with window attention.
 
+Suffixes of names give shapes:
+
+    B  images                  Y, X  rows and columns of the padded map
+    C  channels, h d           r, c  rows and columns of windows
+    h  heads                   W  windows of all images, B r c
+    d  channels of a head      s  side of a window; S  its positions, s s
+"""
+
+import copy
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -11,7 +20,9 @@ from mmpretrain.models.utils import build_norm_layer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..layers.biased_attention import attention_weights
 from ..layers.residual import add_branch, feed_forward
+from ..plain import use_plain
 from .multi_stage import MultiStageBackbone, drop_path_rates, run_block
 
 
@@ -52,20 +63,51 @@ class ConvWindowAttention(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
         height, width = x.shape[1:3]
+        rows, cols, side = self._windows(height, width)
+        q_WhSd, k_WhSd, v_WhSd = self._heads(x, self.conv_norm).unbind(0)
+        if use_plain():
+            weights_WhSS = attention_weights(q_WhSd, k_WhSd, None, self.scale)
+            out_WhSd = weights_WhSS.to(v_WhSd.dtype) @ v_WhSd
+        else:
+            out_WhSd = F.scaled_dot_product_attention(
+                q_WhSd, k_WhSd, v_WhSd, scale=self.scale
+            )
+        out_WssC = out_WhSd.transpose(1, 2).flatten(2).unflatten(1, (side, side))
+        out_BrscsC = out_WssC.unflatten(0, (-1, rows, cols)).transpose(2, 3)
+        out_BYXC = out_BrscsC.flatten(3, 4).flatten(1, 2)
+        return self.proj(out_BYXC[:, :height, :width])
+
+    def attention_weights(self, x: Tensor) -> Tensor:
+        """The weights of an input.
+
+        Args:
+            x: Maps, shape (B, H, W, C).
+
+        Returns:
+            Tensor of shape (B windows, heads, N, N) for windows of N positions, padded
+            ones among them; the windows image by image and row by row.
+        """
+        # In training mode a batch norm counts what it sees: here a copy does.
+        q_WhSd, k_WhSd, _ = self._heads(x, copy.deepcopy(self.conv_norm)).unbind(0)
+        return attention_weights(q_WhSd, k_WhSd, None, self.scale)
+
+    def _windows(self, height: int, width: int) -> tuple[int, int, int]:
+        """Rows and columns of windows on a map, and the side of each."""
         side = min(self.window_size, height, width)
-        rows, cols = -(-height // side), -(-width // side)
-        x = F.pad(x, (0, 0, 0, cols * side - width, 0, rows * side - height))
-        x = self.conv_norm(self.conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        qkv = qkv.unflatten(2, (cols, side)).unflatten(1, (rows, side))
-        # (B, rows, side, cols, side, 3, heads, d) to (3, B windows, heads, side^2, d)
-        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(5, 6).flatten(1, 3)
-        query, key, value = qkv.unbind(0)
-        out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
-        out = out.transpose(1, 2).flatten(2).unflatten(1, (side, side))
-        out = out.unflatten(0, (-1, rows, cols)).transpose(2, 3)
-        out = out.flatten(3, 4).flatten(1, 2)
-        return self.proj(out[:, :height, :width])
+        return -(-height // side), -(-width // side), side
+
+    def _heads(self, x: Tensor, conv_norm: nn.Module) -> Tensor:
+        """Queries, keys and values of maps (B, H, W, C), (3, W, heads, S, d)."""
+        height, width = x.shape[1:3]
+        rows, cols, side = self._windows(height, width)
+        x_BYXC = F.pad(x, (0, 0, 0, cols * side - width, 0, rows * side - height))
+        x_BCYX = conv_norm(self.conv(x_BYXC.permute(0, 3, 1, 2)))
+        qkv_BYX3hd = self.qkv(x_BCYX.permute(0, 2, 3, 1)).unflatten(
+            -1, (3, self.num_heads, -1)
+        )
+        qkv_Brscs3hd = qkv_BYX3hd.unflatten(2, (cols, side)).unflatten(1, (rows, side))
+        qkv_3Brchssd = qkv_Brscs3hd.permute(5, 0, 1, 3, 6, 2, 4, 7)
+        return qkv_3Brchssd.flatten(5, 6).flatten(1, 3)
 
 
 class CvTBlock(BaseModule):

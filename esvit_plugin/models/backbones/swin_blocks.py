@@ -1,28 +1,41 @@
-"""Blocks of Swin with mmpretrain's parameters and little besides the products."""
+"""Faster blocks of Swin, with the parameters of mmpretrain's and mmcv's own."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks.transformer import PatchMerging
 from mmengine.model import BaseModule
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
-from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
+from mmpretrain.models.utils import ShiftWindowMSA
 from torch import Tensor
 
 from ..layers.residual import add_branch, feed_forward
-from ..layers.window_attention import reorder, window_attention
+from ..layers.window_attention import (
+    relative_bias,
+    reorder,
+    window_attention,
+    window_weights,
+)
 from ..layers.window_layout import WindowGroup, window_layout
+from ..plain import use_plain
 from .multi_stage import run_block
 
 
 class WindowAttention(ShiftWindowMSA):
-    """mmpretrain's attention in shifted windows, of the positions that exist.
+    """mmpretrain's attention in shifted windows, without the work for padding.
 
-    One gather brings the positions into the order of the windows and another one
-    back, whatever shift and padding. Padded positions have zeros before the
-    projection: all their keys are the key's bias and all their values the value's.
-    So they are not projected, and are one key of each window whose bias is the
-    logarithm of the sum of their exponentials. They are no queries.
+    Whatever the shift and the padding, one gather puts the positions of the map in
+    the order of the windows, and another one puts them back.
+
+    Padding is a zero vector, so after the projection every padded position has the
+    same key and value: the biases of the projection. In a softmax, equal keys with
+    the position biases b_1 ... b_n weigh as much together as one key with the bias
+    log(exp b_1 + ... + exp b_n). A window with padding therefore has one further key
+    for all of it. As queries padded positions are left out: what they would get is
+    cut off with the padding.
+
+    The plain twin is mmpretrain's forward pass.
 
     Args:
         attn: The module whose parameters and settings to take over.
@@ -37,24 +50,25 @@ class WindowAttention(ShiftWindowMSA):
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Attend within the windows of maps (B, H W, C) of height and width (H, W).
 
-        Stochastic depth is left to the block.
+        Stochastic depth is left to the block; the plain twin has it in here.
         """
+        if use_plain():
+            return super().forward(x, hw_shape)
         inner = self.w_msa
         layout = window_layout(
             len(x), *hw_shape, self.window_size, self.shift_size, x.device
         )
         rows = reorder(x.flatten(0, 1), layout.order, layout.inverse)
         qkv = inner.qkv(rows).unflatten(-1, (3, inner.num_heads, -1))
-        bias = inner.relative_position_bias_table[inner.relative_position_index]
-        bias = bias.permute(2, 0, 1)
+        bias = relative_bias(inner)
         sizes = [group.num_windows * len(group.real) for group in layout.groups]
         outs = []
-        for group, part in zip(layout.groups, qkv.split(sizes), strict=True):
-            part = part.unflatten(0, (group.num_windows, -1))
-            pad, pair_bias = self._padding(group, part, bias)
+        for group, group_qkv in zip(layout.groups, qkv.split(sizes), strict=True):
+            group_qkv = group_qkv.unflatten(0, (group.num_windows, -1))
+            pad, key_bias = self._padding(group, group_qkv, bias)
             out = window_attention(
-                part,
-                pair_bias.to(part.dtype),
+                group_qkv,
+                key_bias.to(group_qkv.dtype),
                 pad,
                 inner.scale,
                 inner.attn_drop.p if self.training else 0.0,
@@ -64,27 +78,58 @@ class WindowAttention(ShiftWindowMSA):
         out = inner.proj_drop(inner.proj(out))
         return reorder(out, layout.inverse, layout.order).view(x.shape)
 
+    def attention_weights(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """The weights of an input, before dropout.
+
+        Args:
+            x: Maps, shape (B, H W, C).
+            hw_shape: Height and width (H, W).
+
+        Returns:
+            Tensor of shape (B windows, heads, N, N) for windows of N positions, padded
+            ones among them. Windows are those of the padded and shifted map, image by
+            image and row by row.
+        """
+        (height, width), side, shift = hw_shape, self.window_size, self.shift_size
+        x = x.unflatten(1, (height, width))
+        x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
+        x = x.roll((-shift, -shift), (1, 2))
+        mask = self.get_attn_mask(x.shape[1:3], side, shift, x.device)
+        windows = self.window_partition(x, side).flatten(1, 2)
+        return window_weights(self.w_msa, windows, mask)
+
     def _padding(
         self, group: WindowGroup, qkv: Tensor, bias: Tensor
     ) -> tuple[Tensor | None, Tensor]:
-        """Key and value (2, heads, d) of padding, and the bias of all keys."""
-        padded = len(group.padding) > 0
-        if padded:
+        """What one group of windows does about its padding.
+
+        Args:
+            group: Windows whose padding is at the same R real and N - R padded places.
+            qkv: Their projections, shape (windows, R, 3, heads, d).
+            bias: Position bias of whole windows, shape (heads, N, N).
+
+        Returns:
+            Key and value (2, heads, d) that stand for the padding, None if there is
+            none; and the bias (heads, R, R + 1), or (heads, N, N), of real queries
+            and of all keys, the one for the padding last.
+        """
+        has_padding = len(group.padding) > 0
+        if has_padding:
             bias = bias[:, group.real]
         if group.mask is not None:
             bias = bias + group.mask
-        if not padded:
+        if not has_padding:
             return None, bias
-        padding = bias[..., group.padding].logsumexp(-1, keepdim=True)
+        pad_bias = bias[..., group.padding].logsumexp(-1, keepdim=True)
         # Without biases of the projection, keys and values are zeros.
         pad = qkv.new_zeros(2, *qkv.shape[-2:])
         if self.w_msa.qkv.bias is not None:
             pad = self.w_msa.qkv.bias.view(3, *qkv.shape[-2:])[1:].to(qkv.dtype)
-        return pad, torch.cat([bias[..., group.real], padding], -1)
+        return pad, torch.cat([bias[..., group.real], pad_bias], -1)
 
 
 class FusedSwinBlock(SwinBlock):
-    """mmpretrain's ``SwinBlock`` that computes and keeps less.
+    """mmpretrain's ``SwinBlock`` that computes and keeps less; its plain twin is that.
 
     Args:
         block: The module whose parameters and settings to take over.
@@ -92,13 +137,15 @@ class FusedSwinBlock(SwinBlock):
 
     def __init__(self, block: SwinBlock) -> None:
         BaseModule.__init__(self, block.init_cfg)
-        self.with_cp = block.with_cp
+        # mmpretrain's forward pass shall not recompute activations on top of run_block.
+        self.with_cp, self.recompute = False, block.with_cp
         self.norm1, self.norm2, self.ffn = block.norm1, block.norm2, block.ffn
         self.attn = WindowAttention(block.attn)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Transform maps (B, H W, C) of height and width (H, W)."""
-        return run_block(self._forward, self.with_cp, x, hw_shape)
+        forward = super().forward if use_plain() else self._forward
+        return run_block(forward, self.recompute, x, hw_shape)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         x = add_branch(x, self.attn(self.norm1(x), hw_shape), self.attn.drop)
@@ -107,10 +154,12 @@ class FusedSwinBlock(SwinBlock):
 
 
 class FusedPatchMerging(PatchMerging):
-    """mmpretrain's ``PatchMerging`` that moves weights instead of pixels.
+    """mmcv's ``PatchMerging`` that moves weights instead of pixels.
 
-    mmpretrain's order of the merged inputs, channels outermost, tears pixels apart.
-    Here each pixel stays in one piece, and the few weights are put in order.
+    mmcv orders the merged inputs channel by channel, four pixels each, which
+    copies every number to another place. Here the channels of a pixel stay together,
+    and the weights, which are few, are brought into that order. The plain twin is
+    mmcv's forward pass.
 
     Args:
         merge: The module whose parameters and settings to take over.
@@ -120,11 +169,15 @@ class FusedPatchMerging(PatchMerging):
         BaseModule.__init__(self, merge.init_cfg)
         self.in_channels, self.out_channels = merge.in_channels, merge.out_channels
         self.norm, self.reduction = merge.norm, merge.reduction
+        # For the plain twin; they have no parameters.
+        self.adaptive_padding, self.sampler = merge.adaptive_padding, merge.sampler
 
     def forward(
         self, x: Tensor, input_size: tuple[int, int]
     ) -> tuple[Tensor, tuple[int, int]]:
         """Merge maps (B, H W, C) into (B, ceil(H/2) ceil(W/2), C'), with their size."""
+        if use_plain():
+            return super().forward(x, input_size)
         height, width = input_size
         x = x.unflatten(1, input_size)
         x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))

@@ -51,9 +51,9 @@ class ViLBlock(BaseModule):
             dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
         )
 
-    def forward(self, x: Tensor, *where: int | None) -> Tensor:
-        """Map tokens to tokens; ``where`` are further arguments of the attention."""
-        x = add_branch(x, self.attn(self.norm1(x), *where), self.drop_path)
+    def forward(self, x: Tensor, *attn_args: int | None) -> Tensor:
+        """Map tokens (B, T, C); ``attn_args`` are what the attention takes besides."""
+        x = add_branch(x, self.attn(self.norm1(x), *attn_args), self.drop_path)
         out = feed_forward(self.ffn, self.norm2(x))
         return add_branch(x, out, self.ffn.dropout_layer)
 
@@ -139,10 +139,10 @@ class ViLStage(BaseModule):
             x = torch.cat([self.global_tokens.expand(len(x), -1, -1), x], dim=1)
         x = self.drop(x)
         for block in self.blocks:
-            where = [height, width]
+            attn_args = [height, width]
             if self.random and self.training:
-                where.append(self.random.randrange(8))
-            x = run_block(block, self.with_cp, x, *where)
+                attn_args.append(self.random.randrange(8))  # the neighbour
+            x = run_block(block, self.with_cp, x, *attn_args)
         return x[:, self.num_global_tokens :].unflatten(1, (height, width))
 
 

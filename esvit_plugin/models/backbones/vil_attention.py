@@ -1,6 +1,16 @@
-"""The two attentions of Vision Longformer, both with relative position biases."""
+"""The two attentions of Vision Longformer, both with relative position biases.
 
-from functools import lru_cache
+Suffixes of names give shapes, in an attention's bias queries before keys:
+
+    B  images                  G  global tokens of an image
+    h  heads                   L  local tokens, the positions of a map row by row
+    d  channels of a head      T  tokens, G + L, the global ones first
+    C  channels, h d           Y, X  rows and columns of a map, Y X = L
+    k  chunks of a map         S  positions of a chunk
+    n  chunks attended to      E  tokens of a chunk and the global ones, G + S
+                               K  keys of a chunk, n E
+"""
+
 from typing import Any
 
 import torch
@@ -8,7 +18,14 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..layers.biased_attention import biased_attention
+from ..layers.biased_attention import attention_weights, biased_attention
+from ..layers.chunk_layout import (
+    chunk_offset_index,
+    chunk_plan,
+    map_offset_index,
+    offset_index,
+)
+from ..plain import use_plain
 from ..utils import resize_bias_table
 
 
@@ -68,11 +85,11 @@ class _RelativeAttention(BaseModule):
             nn.init.trunc_normal_(self.global_local_bias, std=0.02)
             nn.init.trunc_normal_(self.global_global_bias, std=0.02)
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value, each (B, heads, N, C / heads)."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        return query, key, value
+    def _heads(self, x_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, heads, T, d)."""
+        qkv_BT3hd = self.qkv(x_BTC).unflatten(-1, (3, self.num_heads, -1))
+        q_BhTd, k_BhTd, v_BhTd = qkv_BT3hd.permute(2, 0, 3, 1, 4).unbind(0)
+        return q_BhTd, k_BhTd, v_BhTd
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
@@ -80,24 +97,35 @@ class _RelativeAttention(BaseModule):
         scale = query.shape[-1] ** -0.5
         return biased_attention(query, key, value, bias.to(query.dtype), scale)
 
-    def _merge(self, out: Tensor) -> Tensor:
-        """Join the heads (B, heads, N, C / heads) and project."""
-        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+    def _merge(self, out_BhTd: Tensor) -> Tensor:
+        """Join the heads and project, (B, T, C)."""
+        return self.proj_drop(self.proj(out_BhTd.transpose(1, 2).flatten(2)))
 
     def _global_bias(self, num_local: int) -> Tensor:
-        """Bias (heads, G, G + num_local) of the global tokens as queries."""
-        local = self.global_local_bias[0].unsqueeze(-1).expand(-1, -1, num_local)
-        return torch.cat([self.global_global_bias, local], dim=-1)
+        """Bias (heads, G, T) of the global tokens as queries."""
+        bias_hGL = self.global_local_bias[0].unsqueeze(-1).expand(-1, -1, num_local)
+        return torch.cat([self.global_global_bias, bias_hGL], dim=-1)
 
-    def _attend_all(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Attention of all tokens to all; ``bias`` (heads, L, L) is for local ones."""
-        query, key, value = self._heads(x)
-        if self.num_global_tokens:
-            num_local = bias.shape[-1]
-            to_global = self.global_local_bias[1].unsqueeze(1).expand(-1, num_local, -1)
-            bias = torch.cat([to_global, bias], dim=-1)
-            bias = torch.cat([self._global_bias(num_local), bias], dim=1)
-        return self._merge(self._attend(query, key, value, bias))
+    def _token_bias(self, bias_hLL: Tensor) -> Tensor:
+        """Bias (heads, T, T) of all tokens from the one of local tokens."""
+        if not self.num_global_tokens:
+            return bias_hLL
+        num_local = bias_hLL.shape[-1]
+        bias_hLG = self.global_local_bias[1].unsqueeze(1).expand(-1, num_local, -1)
+        bias_hLT = torch.cat([bias_hLG, bias_hLL], dim=-1)
+        return torch.cat([self._global_bias(num_local), bias_hLT], dim=1)
+
+    def _attend_all(self, x_BTC: Tensor, bias_hLL: Tensor) -> Tensor:
+        """Attention of all tokens to all, given the bias of local tokens."""
+        return self._merge(
+            self._attend(*self._heads(x_BTC), self._token_bias(bias_hLL))
+        )
+
+    def _weights(self, x_BTC: Tensor, bias_hLL: Tensor) -> Tensor:
+        """The weights (B, heads, T, T) of ``_attend_all``."""
+        q_BhTd, k_BhTd, _ = self._heads(x_BTC)
+        bias_hTT = self._token_bias(bias_hLL)
+        return attention_weights(q_BhTd, k_BhTd, bias_hTT, q_BhTd.shape[-1] ** -0.5)
 
 
 class ViLFullAttention(_RelativeAttention):
@@ -119,25 +147,42 @@ class ViLFullAttention(_RelativeAttention):
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """Map tokens (B, G + height * width, C) to tokens of that shape."""
+        return self._attend_all(x, self._local_bias(height * width))
+
+    def attention_weights(self, x: Tensor, height: int, width: int) -> Tensor:
+        """The weights of an input.
+
+        Args:
+            x: Tokens, shape (B, T, C), T = G + height * width.
+            height: Rows of the map.
+            width: Columns of the map.
+
+        Returns:
+            Tensor of shape (B, heads, T, T).
+        """
+        return self._weights(x, self._local_bias(height * width))
+
+    def _local_bias(self, num_local: int) -> Tensor:
+        """Bias (heads, L, L) of local tokens."""
         table = self.relative_position_bias_table
-        bias = table[_offset_index(self.grid, table.device)].permute(2, 0, 1)
-        num_local = height * width
-        if num_local != self.grid**2:
-            bias = F.interpolate(
-                bias.unsqueeze(0),
-                size=(num_local, num_local),
-                mode='bicubic',
-                align_corners=False,
-            ).squeeze(0)
-        return self._attend_all(x, bias)
+        bias_hLL = table[offset_index(self.grid, table.device)].permute(2, 0, 1)
+        if num_local == self.grid**2:
+            return bias_hLL
+        return F.interpolate(
+            bias_hLL.unsqueeze(0),
+            size=(num_local, num_local),
+            mode='bicubic',
+            align_corners=False,
+        ).squeeze(0)
 
 
 class ViLChunkAttention(_RelativeAttention):
     """Sliding-chunk attention (arXiv 2103.15358, Section 3) for large maps.
 
     The map is cut into square chunks. A position attends to its own chunk, to the 8
-    around it and to the global tokens; a global token attends to everything. Large
-    maps gather the nearby chunks, small ones mask the far ones, which is faster.
+    around it and to the global tokens; a global token attends to everything. On large
+    maps each chunk gathers its neighbours; on small ones it is faster to attend to all
+    positions and mask those of other chunks, which is the plain twin, too.
 
     Args:
         window_size: Side of a chunk in positions.
@@ -169,31 +214,53 @@ class ViLChunkAttention(_RelativeAttention):
         Returns:
             Tensor of the same shape as ``x``.
         """
-        # Chunks of the 3x3 neighbourhood, the own one in the middle.
-        picked = list(range(9))
-        if neighbor is not None:
-            picked = [4, neighbor if neighbor < 4 else neighbor + 1]
-        if self._masking_is_faster(height, width, len(picked)):
+        picked = self._attended_chunks(neighbor)
+        if use_plain() or self._masking_is_faster(height, width, len(picked)):
             return self._attend_all(x, self._masked_bias(height, width, picked))
         num_global = self.num_global_tokens
-        query, key, value = self._heads(x)
-        local_query, local_key, local_value = (
+        q_BhTd, k_BhTd, v_BhTd = self._heads(x)
+        q_BhYXd, k_BhYXd, v_BhYXd = (
             tokens[:, :, num_global:].unflatten(2, (height, width))
-            for tokens in (query, key, value)
+            for tokens in (q_BhTd, k_BhTd, v_BhTd)
         )
         out = self._attend_chunks(
-            local_query,
-            local_key,
-            local_value,
-            key[:, :, :num_global],
-            value[:, :, :num_global],
+            q_BhYXd,
+            k_BhYXd,
+            v_BhYXd,
+            k_BhTd[:, :, :num_global],
+            v_BhTd[:, :, :num_global],
             picked,
         )
         if num_global:
-            bias = self._global_bias(height * width)
-            out_global = self._attend(query[:, :, :num_global], key, value, bias)
-            out = torch.cat([out_global, out], dim=2)
+            bias_hGT = self._global_bias(height * width)
+            q_BhGd = q_BhTd[:, :, :num_global]
+            out_BhGd = self._attend(q_BhGd, k_BhTd, v_BhTd, bias_hGT)
+            out = torch.cat([out_BhGd, out], dim=2)
         return self._merge(out)
+
+    def attention_weights(
+        self, x: Tensor, height: int, width: int, neighbor: int | None = None
+    ) -> Tensor:
+        """The weights of an input, 0 where the chunk of a position is too far.
+
+        Args:
+            x: Tokens, shape (B, T, C), T = G + height * width.
+            height: Rows of the map.
+            width: Columns of the map.
+            neighbor: As in ``forward``. Defaults to None, all 8.
+
+        Returns:
+            Tensor of shape (B, heads, T, T).
+        """
+        picked = self._attended_chunks(neighbor)
+        return self._weights(x, self._masked_bias(height, width, picked))
+
+    @staticmethod
+    def _attended_chunks(neighbor: int | None) -> list[int]:
+        """Which chunks of the 3x3 neighbourhood, row by row; the own one is 4."""
+        if neighbor is None:
+            return list(range(9))
+        return [4, neighbor if neighbor < 4 else neighbor + 1]
 
     def _masking_is_faster(self, height: int, width: int, num_picked: int) -> bool:
         area = self.window_size**2
@@ -205,7 +272,7 @@ class ViLChunkAttention(_RelativeAttention):
     def _masked_bias(self, height: int, width: int, picked: list[int]) -> Tensor:
         """Bias (heads, L, L) of all positions, -inf where they do not attend."""
         table = self.relative_position_bias_table
-        offset, chunk = _map_offset_index(height, width, self.window_size, table.device)
+        offset, chunk = map_offset_index(height, width, self.window_size, table.device)
         far = ~torch.isin(chunk, torch.tensor(picked, device=chunk.device))
         return table[offset].permute(2, 0, 1).masked_fill(far, -torch.inf)
 
@@ -232,122 +299,55 @@ class ViLChunkAttention(_RelativeAttention):
             Tensor of shape (B, heads, height * width, C / heads).
         """
         height, width = query.shape[2:4]
-        side = self.window_size
+        side, num_global = self.window_size, self.num_global_tokens
         rows, cols = -(-height // side), -(-width // side)
-        nearby, valid = _chunk_plan(height, width, side, query.device)
-        nearby, valid = nearby[:, picked], valid[:, picked]
+        nearby_kn, exists_knS = (
+            plan[:, picked] for plan in chunk_plan(height, width, side, query.device)
+        )
 
-        def cut(image: Tensor) -> Tensor:
-            """Chunks (B, heads, rows * cols, side^2, C / heads) of a map."""
-            image = F.pad(
-                image, (0, 0, 0, cols * side - width, 0, rows * side - height)
+        def cut(x_BhYXd: Tensor) -> Tensor:
+            """Chunks (B, heads, k, S, d) of a map."""
+            padded = F.pad(
+                x_BhYXd, (0, 0, 0, cols * side - width, 0, rows * side - height)
             )
-            image = image.unflatten(3, (cols, side)).unflatten(2, (rows, side))
-            return image.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+            # (B, heads, rows, side, cols, side, d)
+            x = padded.unflatten(3, (cols, side)).unflatten(2, (rows, side))
+            return x.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
-        def gather(image: Tensor, global_tokens: Tensor) -> Tensor:
-            """Keys (B, heads * chunks, len(picked) * (G + side^2), C / heads)."""
-            chunks = cut(image)
-            # Every chunk carries the global tokens, of which the mask keeps those
-            # of the own chunk: cheaper than joining them to the gathered tokens.
-            tokens = global_tokens.unsqueeze(2).expand(-1, -1, rows * cols, -1, -1)
-            chunks = torch.cat([tokens, chunks], dim=3)
-            near = chunks.index_select(2, nearby.flatten())
-            return near.unflatten(2, nearby.shape).flatten(3, 4).flatten(1, 2)
+        def gather(x_BhYXd: Tensor, x_BhGd: Tensor) -> Tensor:
+            """Keys or values (B, heads k, K, d) of the chunks."""
+            # Each chunk has the global tokens before its own and brings them along
+            # when it is gathered, n times in all; the mask keeps those of the chunk
+            # itself. That is cheaper than joining them to what was gathered.
+            x_BhkGd = x_BhGd.unsqueeze(2).expand(-1, -1, rows * cols, -1, -1)
+            x = torch.cat([x_BhkGd, cut(x_BhYXd)], dim=3)
+            x = x.index_select(2, nearby_kn.flatten()).unflatten(2, nearby_kn.shape)
+            return x.flatten(3, 4).flatten(1, 2)
 
-        bias = self._chunk_bias(picked)
-        mask = F.pad(valid, (self.num_global_tokens, 0), value=False)
-        mask[:, picked.index(4), : self.num_global_tokens] = True
-        bias = bias.unsqueeze(1).masked_fill(~mask[None, :, None], -torch.inf)
-        out = self._attend(
+        # Which of the n E keys are attended to.
+        mask_knE = F.pad(exists_knS, (num_global, 0), value=False)
+        mask_knE[:, picked.index(4), :num_global] = True
+        bias_hSnE = self._chunk_bias(picked)
+        bias_hkSnE = bias_hSnE.unsqueeze(1).masked_fill(
+            ~mask_knE[None, :, None], -torch.inf
+        )
+        out_BhkSd = self._attend(
             cut(query).flatten(1, 2),
             gather(key, global_key),
             gather(value, global_value),
-            bias.flatten(3).flatten(0, 1),
-        )
-        out = out.unflatten(1, (-1, rows, cols)).unflatten(4, (side, side))
-        out = out.transpose(3, 4).flatten(4, 5).flatten(2, 3)
-        return out[:, :, :height, :width].flatten(2, 3)
+            bias_hkSnE.flatten(3).flatten(0, 1),
+        ).unflatten(1, (-1, rows * cols))
+        out = out_BhkSd.unflatten(2, (rows, cols)).unflatten(4, (side, side))
+        out_BhYXd = out.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+        return out_BhYXd[:, :, :height, :width].flatten(2, 3)
 
     def _chunk_bias(self, picked: list[int]) -> Tensor:
-        """Bias (heads, side^2, len(picked), G + side^2) of a chunk's positions."""
+        """Bias (heads, S, n, G + S) of a chunk's positions and the chunks' tokens."""
         table = self.relative_position_bias_table
-        index = _chunk_offset_index(self.window_size, table.device)
-        bias = table[index[:, picked]].permute(3, 0, 1, 2)
-        if self.num_global_tokens:
-            to_global = self.global_local_bias[1][:, None, None]
-            to_global = to_global.expand(-1, *bias.shape[1:3], -1)
-            bias = torch.cat([to_global, bias], dim=-1)
-        return bias
-
-
-@lru_cache(maxsize=64)
-def _offset_index(grid: int, device: torch.device) -> Tensor:
-    """Row of the bias table for each pair of positions of a grid, (P, P)."""
-    axis = torch.arange(grid, device=device)
-    position = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
-    offset = position[:, :, None] - position[:, None] + grid - 1
-    return offset[0] * (2 * grid - 1) + offset[1]
-
-
-@lru_cache(maxsize=64)
-def _chunk_offset_index(side: int, device: torch.device) -> Tensor:
-    """Row of the bias table for the positions of a chunk and of its surroundings.
-
-    Returns:
-        Tensor of shape (side^2, 9, side^2): position, neighbour, its position.
-    """
-    axis = torch.arange(side, device=device)
-    inside = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
-    step = side * torch.arange(-1, 2, device=device)
-    chunk = torch.stack(torch.meshgrid(step, step, indexing='ij')).flatten(1)
-    around = chunk[:, :, None] + inside[:, None]
-    offset = inside[:, :, None, None] - around[:, None] + 2 * side - 1
-    return offset[0] * (4 * side - 1) + offset[1]
-
-
-@lru_cache(maxsize=64)
-def _chunk_plan(
-    height: int, width: int, side: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Which chunks surround each chunk, and which of their positions exist.
-
-    Returns:
-        Indices (chunks, 9) of the 3x3 neighbourhood, row by row, a chunk outside the
-        image replaced by any other; and a mask (chunks, 9, side^2), False for
-        positions outside the image.
-    """
-
-    def axis(size: int) -> tuple[Tensor, Tensor]:
-        number = -(-size // side)
-        near = torch.arange(number)[:, None] + torch.arange(-1, 2)
-        position = near[..., None] * side + torch.arange(side)
-        return near.clamp(0, number - 1), (position >= 0) & (position < size)
-
-    (row, row_exists), (col, col_exists) = axis(height), axis(width)
-    index = row[:, None, :, None] * len(col) + col[None, :, None]
-    exists = row_exists[:, None, :, None, :, None] & col_exists[None, :, None, :, None]
-    return index.flatten(2).flatten(0, 1).to(device), (
-        exists.flatten(4).flatten(2, 3).flatten(0, 1).to(device)
-    )
-
-
-@lru_cache(maxsize=64)
-def _map_offset_index(
-    height: int, width: int, side: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Row of the bias table for each pair of positions of a map in chunks.
-
-    Returns:
-        The rows, and where the chunk of the second position lies in the 3x3
-        neighbourhood of the first one's, -1 for further away; each (L, L).
-    """
-    rows = torch.arange(height, device=device)
-    cols = torch.arange(width, device=device)
-    position = torch.stack(torch.meshgrid(rows, cols, indexing='ij')).flatten(1)
-    chunk = position // side
-    step = chunk[:, None] - chunk[:, :, None] + 1
-    near = ((step >= 0) & (step <= 2)).all(0)
-    offset = position[:, :, None] - position[:, None] + 2 * side - 1
-    index = offset[0] * (4 * side - 1) + offset[1]
-    return index.where(near, 0), (step[0] * 3 + step[1]).where(near, -1)
+        index_SnS = chunk_offset_index(self.window_size, table.device)[:, picked]
+        bias_hSnS = table[index_SnS].permute(3, 0, 1, 2)
+        if not self.num_global_tokens:
+            return bias_hSnS
+        bias_h11G = self.global_local_bias[1][:, None, None]
+        bias_hSnG = bias_h11G.expand(-1, *bias_hSnS.shape[1:3], -1)
+        return torch.cat([bias_hSnG, bias_hSnS], dim=-1)

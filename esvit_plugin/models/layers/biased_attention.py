@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# So many weights at once in the backward pass, which caches hold.
+from ..plain import use_plain
+from ..utils import upcast
+
+# The backward pass forms this many weights at once: few enough for the CPU's caches.
 PART_ELEMENTS = 2**19
 
 
@@ -26,6 +29,9 @@ def biased_attention(
     Returns:
         Tensor of shape (B, heads, N, d).
     """
+    if use_plain():
+        weights = attention_weights(query, key, bias, scale)
+        return weights.to(value.dtype) @ value
     if computes_weights_again(query):
         return _BiasedAttention.apply(query, key, value, bias, scale)
     return F.scaled_dot_product_attention(
@@ -33,10 +39,30 @@ def biased_attention(
     )
 
 
-def computes_weights_again(x: Tensor) -> bool:
-    """Whether torch would keep the weights of attention for the backward pass.
+def attention_weights(
+    query: Tensor, key: Tensor, bias: Tensor | None, scale: float
+) -> Tensor:
+    """Softmax(scale q k + bias), in single precision or better.
 
-    On CPUs it does if the bias is trained.
+    Args:
+        query: Shape (..., N, d).
+        key: Shape (..., M, d).
+        bias: Added to the scores, of a shape that broadcasts to (..., N, M), or None.
+        scale: Factor of the scores.
+
+    Returns:
+        Tensor of shape (..., N, M); its last axis sums to 1.
+    """
+    scores = scale * upcast(query) @ upcast(key).transpose(-2, -1)
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(-1)
+
+
+def computes_weights_again(x: Tensor) -> bool:
+    """Whether the backward pass shall form the weights again instead of keeping them.
+
+    On a CPU torch's own attention keeps them if the bias is trained.
     """
     return (
         x.device.type == 'cpu'
@@ -48,8 +74,8 @@ def computes_weights_again(x: Tensor) -> bool:
 def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
 ) -> Tensor:
-    """The output alone, in one go; for the forward pass of an autograd function."""
-    # Detached, or torch thinks that the bias needs its gradient from here.
+    """Torch's fused attention, for the forward pass of an autograd function."""
+    # Detached: on a CPU torch does not fuse if the bias asks for a gradient.
     return F.scaled_dot_product_attention(
         query.detach(), key, value, bias.detach().unsqueeze(0), scale=scale
     )
@@ -71,26 +97,27 @@ def attention_gradients(
     Returns:
         Tensors of the first four arguments' shapes.
     """
-    like = torch.contiguous_format
-    grads = [torch.empty_like(x, memory_format=like) for x in (query, key, value)]
+    contiguous = torch.contiguous_format
+    grads = [torch.empty_like(x, memory_format=contiguous) for x in (query, key, value)]
     grad_bias = torch.zeros_like(bias)
     size = max(1, PART_ELEMENTS // bias.numel())
     for start in range(0, len(query), size):
         part = slice(start, start + size)
-        q, k, v, out, grad_q, grad_k, grad_v = (
+        # Views with images and heads in one axis: X, of a part's images.
+        q_XNd, k_XMd, v_XMd, grad_XNd, grad_q_XNd, grad_k_XMd, grad_v_XMd = (
             x[part].flatten(0, 1) for x in (query, key, value, grad, *grads)
         )
-        weights = bias.repeat(len(q) // len(bias), 1, 1)
-        weights.baddbmm_(q, k.transpose(1, 2), alpha=scale)
-        weights = weights.softmax(-1)
-        torch.bmm(weights.transpose(1, 2), out, out=grad_v)
-        scores = torch.ops.aten._softmax_backward_data(
-            out @ v.transpose(1, 2), weights, -1, weights.dtype
+        scores_XNM = bias.repeat(len(q_XNd) // len(bias), 1, 1)
+        scores_XNM.baddbmm_(q_XNd, k_XMd.transpose(1, 2), alpha=scale)
+        weights_XNM = scores_XNM.softmax(-1)
+        torch.bmm(weights_XNM.transpose(1, 2), grad_XNd, out=grad_v_XMd)
+        grad_scores_XNM = torch.ops.aten._softmax_backward_data(
+            grad_XNd @ v_XMd.transpose(1, 2), weights_XNM, -1, weights_XNM.dtype
         )
-        grad_bias += scores.unflatten(0, (-1, len(bias))).sum(0)
-        scores *= scale
-        torch.bmm(scores, k, out=grad_q)
-        torch.bmm(scores.transpose(1, 2), q, out=grad_k)
+        grad_bias += grad_scores_XNM.unflatten(0, (-1, len(bias))).sum(0)
+        grad_scores_XNM *= scale
+        torch.bmm(grad_scores_XNM, k_XMd, out=grad_q_XNd)
+        torch.bmm(grad_scores_XNM.transpose(1, 2), q_XNd, out=grad_k_XMd)
     return [*grads, grad_bias]
 
 

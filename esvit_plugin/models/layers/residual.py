@@ -10,6 +10,8 @@ from mmpretrain.models.utils import QuickGELU
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..plain import use_plain
+
 
 def add_branch(x: Tensor, branch: Tensor, drop: nn.Module) -> Tensor:
     """``x + drop(branch)`` in one step, with the same random numbers.
@@ -19,6 +21,8 @@ def add_branch(x: Tensor, branch: Tensor, drop: nn.Module) -> Tensor:
         branch: Tensor of the same shape.
         drop: mmcv's ``DropPath``, or what has no ``drop_prob`` and drops nothing.
     """
+    if use_plain():
+        return x + drop(branch)
     rate = getattr(drop, 'drop_prob', 0.0)
     if not drop.training or not rate:
         return x + branch
@@ -37,7 +41,7 @@ def feed_forward(ffn: FFN, x: Tensor) -> Tensor:
     """
     layers: Any = ffn.layers
     (first, activation, dropout), second, last = layers
-    if ffn.training and dropout.p:
+    if use_plain() or (ffn.training and dropout.p):
         return layers(x)
     if isinstance(activation, nn.GELU) and activation.approximate == 'none':
         return last(activation_linear(first(x), second.weight, second.bias, 'gelu'))
@@ -66,7 +70,8 @@ def activation_linear(
     Returns:
         Tensor of shape (..., C').
     """
-    if not torch.is_grad_enabled():  # counters of operations see into it
+    # Without gradients nothing is kept, and counters of operations see these two.
+    if use_plain() or not torch.is_grad_enabled():
         return F.linear(_ACTIVATIONS[activation][0](x), weight, bias)
     return _ActivationLinear.apply(x, weight, bias, activation)
 

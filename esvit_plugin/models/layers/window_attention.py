@@ -1,4 +1,11 @@
-"""Attention of many small windows with one bias."""
+"""Attention of many small windows with one bias.
+
+Suffixes of names give shapes:
+
+    W  windows of all images   N  positions of a window
+    h  heads                   M  keys of a window: N, or N + 1 with that of padding
+    d  channels of a head
+"""
 
 from typing import Any
 
@@ -7,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..plain import use_plain
 from .biased_attention import (
     attention_gradients,
+    attention_weights,
     computes_weights_again,
     fused_attention,
 )
@@ -25,8 +34,8 @@ def window_attention(
 
     Args:
         qkv: Queries, keys and values, shape (W, N, 3, heads, d).
-        bias: Added to the scores, shape (heads, N, N), or (heads, N, N + 1) if there
-            is a further key.
+        bias: Added to the scores, shape (heads, N, N), or (heads, N, N + 1) if
+            there is a further key.
         pad: Key and value that all windows have besides their own, shape
             (2, heads, d). Defaults to None.
         scale: Factor of the scores. Defaults to 1.
@@ -35,13 +44,44 @@ def window_attention(
     Returns:
         Tensor of shape (W, N, heads d).
     """
-    if computes_weights_again(qkv) and not dropout:
+    if computes_weights_again(qkv) and not dropout and not use_plain():
         return _WindowAttention.apply(qkv, bias, pad, scale)
-    query, key, value = _heads(qkv, pad)
-    out = F.scaled_dot_product_attention(
-        query, key, value, bias.unsqueeze(0), dropout, scale=scale
+    q_WhNd, k_WhMd, v_WhMd = _split_heads(qkv, pad)
+    if use_plain():
+        weights_WhNM = attention_weights(q_WhNd, k_WhMd, bias, scale)
+        out_WhNd = F.dropout(weights_WhNM, dropout).to(v_WhMd.dtype) @ v_WhMd
+    else:
+        out_WhNd = F.scaled_dot_product_attention(
+            q_WhNd, k_WhMd, v_WhMd, bias.unsqueeze(0), dropout, scale=scale
+        )
+    return _merge_heads(out_WhNd)
+
+
+def window_weights(attn: Any, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Weights of mmpretrain's or timm's attention within windows, before dropout.
+
+    Args:
+        attn: mmpretrain's ``WindowMSA`` or timm's ``WindowAttention``.
+        windows: Their positions, shape (W, N, C), image by image.
+        mask: Added to the scores of the windows of each image, shape
+            (W / images, N, N). Defaults to None.
+
+    Returns:
+        Tensor of shape (W, heads, N, N).
+    """
+    q_WhNd, k_WhNd, _ = _split_heads(
+        attn.qkv(windows).unflatten(-1, (3, attn.num_heads, -1)), None
     )
-    return out.transpose(1, 2).flatten(2)
+    bias = relative_bias(attn)
+    if mask is not None:
+        bias = bias + mask.repeat(len(windows) // len(mask), 1, 1).unsqueeze(1)
+    return attention_weights(q_WhNd, k_WhNd, bias, attn.scale)
+
+
+def relative_bias(attn: Any) -> Tensor:
+    """Position bias (heads, N, N) of Swin's attention in mmpretrain or timm."""
+    bias = attn.relative_position_bias_table[attn.relative_position_index]
+    return bias.permute(2, 0, 1)
 
 
 def reorder(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
@@ -52,6 +92,8 @@ def reorder(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         order: A permutation, shape (N,).
         inverse: Its inverse, shape (N,).
     """
+    if use_plain():
+        return x[order]
     return _Reorder.apply(x, order, inverse)
 
 
@@ -66,38 +108,54 @@ class _Reorder(torch.autograd.Function):
         return reorder(grad, ctx.inverse, ctx.order), None, None
 
 
-def _heads(qkv: Tensor, pad: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (W, heads, N, d), with the further key at the end."""
-    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    if pad is None:
-        return query, key, value
-    more = pad[:, None, :, None].expand(-1, len(qkv), -1, -1, -1)
-    return query, torch.cat([key, more[0]], 2), torch.cat([value, more[1]], 2)
+def _split_heads(
+    qkv_WN3hd: Tensor, pad_2hd: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (W, heads, N, d); keys and values (W, heads, M, d), the further last."""
+    q_WhNd, k_WhNd, v_WhNd = qkv_WN3hd.permute(2, 0, 3, 1, 4).unbind(0)
+    if pad_2hd is None:
+        return q_WhNd, k_WhNd, v_WhNd
+    pad_2Wh1d = pad_2hd[:, None, :, None].expand(-1, len(qkv_WN3hd), -1, -1, -1)
+    k_WhMd = torch.cat([k_WhNd, pad_2Wh1d[0]], 2)
+    v_WhMd = torch.cat([v_WhNd, pad_2Wh1d[1]], 2)
+    return q_WhNd, k_WhMd, v_WhMd
+
+
+def _merge_heads(out_WhNd: Tensor) -> Tensor:
+    """Shape (W, N, heads d)."""
+    return out_WhNd.transpose(1, 2).flatten(2)
 
 
 class _WindowAttention(torch.autograd.Function):
-    """``biased_attention`` that keeps ``qkv`` alone and no further keys."""
+    """Attention that keeps ``qkv`` for the backward pass: no weights, no wider keys."""
 
     @staticmethod
     def forward(
-        ctx: Any, qkv: Tensor, bias: Tensor, pad: Tensor | None, scale: float
+        ctx: Any,
+        qkv_WN3hd: Tensor,
+        bias_hNM: Tensor,
+        pad_2hd: Tensor | None,
+        scale: float,
     ) -> Tensor:
-        ctx.save_for_backward(qkv, bias, pad)
+        ctx.save_for_backward(qkv_WN3hd, bias_hNM, pad_2hd)
         ctx.scale = scale
-        out = fused_attention(*_heads(qkv, pad), bias, scale)
-        return out.transpose(1, 2).flatten(2)
+        heads = _split_heads(qkv_WN3hd, pad_2hd)
+        return _merge_heads(fused_attention(*heads, bias_hNM, scale))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        qkv, bias, pad = ctx.saved_tensors
-        number, heads = qkv.shape[1], qkv.shape[3]
-        grad = grad.unflatten(2, (heads, -1)).transpose(1, 2)
-        *grads, grad_bias = attention_gradients(
-            *_heads(qkv, pad), bias, ctx.scale, grad
+        qkv_WN3hd, bias_hNM, pad_2hd = ctx.saved_tensors
+        num_positions, num_heads = qkv_WN3hd.shape[1], qkv_WN3hd.shape[3]
+        grad_WhNd = grad.unflatten(2, (num_heads, -1)).transpose(1, 2)
+        *grads, grad_bias_hNM = attention_gradients(
+            *_split_heads(qkv_WN3hd, pad_2hd), bias_hNM, ctx.scale, grad_WhNd
         )
-        grad_qkv = torch.stack([x[:, :, :number].transpose(1, 2) for x in grads], 2)
-        grad_pad = None
-        if pad is not None:
-            grad_pad = torch.stack([x[:, :, number].sum(0) for x in grads[1:]])
-        return grad_qkv, grad_bias, grad_pad, None
+        grad_qkv_WN3hd = torch.stack(
+            [x[:, :, :num_positions].transpose(1, 2) for x in grads], 2
+        )
+        grad_pad_2hd = None
+        if pad_2hd is not None:
+            _, *grad_kv = grads  # of all windows, which share this key and value
+            grad_pad_2hd = torch.stack([x[:, :, num_positions].sum(0) for x in grad_kv])
+        return grad_qkv_WN3hd, grad_bias_hNM, grad_pad_2hd, None

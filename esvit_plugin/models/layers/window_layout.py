@@ -13,14 +13,14 @@ MASKED = -100.0
 
 @dataclass(frozen=True)
 class WindowGroup:
-    """Windows that have their padding and their borders at the same places.
+    """Windows that have padding and borders of the map at the same places.
 
     Attributes:
         num_windows: How many there are, in all images.
-        real: The places in a window that are no padding, shape (R,).
-        padding: The places that are, shape (N - R,).
-        mask: What is added to the scores of real places and all places, shape
-            (R, N), None if nothing is.
+        real: The places of a window that are positions of the map, shape (R,).
+        padding: Its other places, shape (N - R,).
+        mask: What is added to the scores of R queries and N keys, shape (R, N), None
+            if nothing is.
     """
 
     num_windows: int
@@ -31,12 +31,13 @@ class WindowGroup:
 
 @dataclass(frozen=True)
 class WindowLayout:
-    """An order of all positions in which windows lie together, group by group.
+    """An order of all positions, window after window and group after group.
 
     Attributes:
-        order: The position (image by image, row by row) of each row, (B H W,).
-        inverse: The row of each position, (B H W,).
-        groups: The groups of windows, in the order of the rows.
+        order: For each place in that order, the position on the map, counted image by
+            image and row by row; shape (B H W,).
+        inverse: For each position its place in that order, shape (B H W,).
+        groups: The groups of windows in that order.
     """
 
     order: Tensor
@@ -52,9 +53,9 @@ def window_layout(
 ) -> WindowLayout:
     """Cut maps into windows, padded and shifted as Swin does.
 
-    A map is padded at its end to a multiple of ``side`` and rolled up and left by
-    ``shift``. Rolled, the last windows join both ends of the map, which do not
-    attend to each other. Padding is ordinary in this.
+    A map is padded at its bottom and right to a multiple of ``side``, then rolled up
+    and left by ``shift``. The last windows then hold both ends of the map, which do
+    not attend to each other. In all this padding counts as ordinary positions.
 
     Args:
         batch: Number of images B.
@@ -65,8 +66,8 @@ def window_layout(
         device: Where the tensors shall be.
     """
 
-    def ends(length: int) -> Tensor:
-        """Parts of a rolled axis that were not neighbours."""
+    def regions(length: int) -> Tensor:
+        """Parts 0, 1, 2 of a rolled axis; those in one window were not neighbours."""
         place = torch.arange(length)
         return (place >= length - side).int() + (place >= length - shift).int()
 
@@ -75,31 +76,36 @@ def window_layout(
     index = torch.arange(height * width).view(height, width)
     index = F.pad(index, (0, cols * side - width, 0, rows * side - height), value=-1)
     index = index.roll((-shift, -shift), (0, 1))
-    parts = torch.zeros_like(index)
+    region = torch.zeros_like(index)
     if shift:
-        parts = 3 * ends(rows * side)[:, None] + ends(cols * side)
+        region = 3 * regions(rows * side)[:, None] + regions(cols * side)
 
     def windows(grid: Tensor) -> Tensor:
+        """Shape (windows, N)."""
         grid = grid.view(rows, side, cols, side).transpose(1, 2)
         return grid.flatten(2).flatten(0, 1)
 
-    index, parts = windows(index), windows(parts)
-    kinds, kind = torch.cat([index >= 0, parts], 1).unique(dim=0, return_inverse=True)
+    index, region = windows(index), windows(region)
+    # Windows of one pattern (which places are real, which region each is of) are a
+    # group.
+    patterns, pattern_of_window = torch.cat([index >= 0, region], 1).unique(
+        dim=0, return_inverse=True
+    )
     orders, groups = [], []
-    for number, pattern in enumerate(kinds):
-        real, part = pattern.chunk(2)
-        members = index[kind == number]
-        places = real.nonzero()[:, 0]
-        if not len(places):
-            continue  # no query, and nobody else's key
+    for number, pattern in enumerate(patterns):
+        is_real, region_of_place = pattern.chunk(2)
+        group_index = index[pattern_of_window == number]
+        real = is_real.nonzero()[:, 0]
+        if not len(real):
+            continue  # no queries, and no keys of another window
         images = torch.arange(batch)[:, None, None] * (height * width)
-        orders.append((images + members[:, places]).flatten())
-        apart = part[places][:, None] != part[None]
+        orders.append((images + group_index[:, real]).flatten())
+        apart = region_of_place[real][:, None] != region_of_place[None]
         groups.append(
             WindowGroup(
-                num_windows=batch * len(members),
-                real=places.to(device),
-                padding=(real == 0).nonzero()[:, 0].to(device),
+                num_windows=batch * len(group_index),
+                real=real.to(device),
+                padding=(is_real == 0).nonzero()[:, 0].to(device),
                 mask=(MASKED * apart.float()).to(device) if apart.any() else None,
             )
         )

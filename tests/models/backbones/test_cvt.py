@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from esvit_plugin.models import CvT
+from esvit_plugin.models import CvT, plain_twins
 from esvit_plugin.models.backbones.cvt import ConvWindowAttention
 
 
@@ -32,20 +32,23 @@ def plain_attention(attn, x):
 
 
 @pytest.mark.parametrize(('height', 'width'), [(4, 4), (6, 9), (2, 7), (1, 3)])
-def test_window_attention_is_the_plain_one(height, width):
+def test_window_attention_is_that_of_plain_loops(height, width):
     attn = ConvWindowAttention(8, 2, 4, True, dict(type='BN'))
     for param in attn.parameters():
         torch.nn.init.normal_(param)
     attn.double()
     x = torch.randn(2, height, width, 8).double().requires_grad_()
-    expected, actual = plain_attention(attn, x), attn(x)
-    torch.testing.assert_close(actual, expected)
+    expected = plain_attention(attn, x)
     sources = [x, *attn.parameters()]
     weight = torch.randn_like(expected)
     theirs = torch.autograd.grad((expected * weight).sum(), sources)
-    ours = torch.autograd.grad((actual * weight).sum(), sources)
-    for mine, other in zip(ours, theirs):
-        torch.testing.assert_close(mine, other)
+    for plain in (False, True):
+        with plain_twins(plain):
+            actual = attn(x)
+            ours = torch.autograd.grad((actual * weight).sum(), sources)
+        torch.testing.assert_close(actual, expected)
+        for mine, other in zip(ours, theirs):
+            torch.testing.assert_close(mine, other)
 
 
 def test_fixed_norms_do_not_move():

@@ -1,11 +1,13 @@
-"""The blocks of EsViTSwin against mmpretrain's own, which have the same parameters."""
+"""The blocks of EsViTSwin against their plain twins, mmpretrain's and mmcv's."""
 
 import pytest
 import torch
+from mmcv.cnn.bricks.transformer import PatchMerging
 from mmpretrain.models.backbones.swin_transformer import SwinBlock
-from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
-from support.gradients import run
+from mmpretrain.models.utils import ShiftWindowMSA
+from support.gradients import run, run_plain
 
+from esvit_plugin.models import plain_twins
 from esvit_plugin.models.backbones.swin_blocks import (
     FusedPatchMerging,
     FusedSwinBlock,
@@ -30,10 +32,9 @@ def attention(shift=0, **options):
 @pytest.mark.parametrize('shift', [0, 2])
 @pytest.mark.parametrize('qkv_bias', [True, False])
 def test_attention_equals_mmpretrains(size, shift, qkv_bias):
-    theirs = attention(shift, qkv_bias=qkv_bias)
+    ours = WindowAttention(attention(shift, qkv_bias=qkv_bias))
     x = torch.randn(3, size[0] * size[1], WIDTH, dtype=torch.float64)
-    expected = run(theirs, x, size)
-    ours = WindowAttention(theirs)
+    expected = run_plain(ours, x, size)
     for result, other in zip(run(ours, x, size), expected, strict=True):
         torch.testing.assert_close(result, other, atol=1e-9, rtol=1e-7)
     with torch.no_grad():
@@ -72,10 +73,12 @@ def test_autocast_costs_only_the_precision_of_its_type():
         assert (result - other).norm() < 0.12 * other.norm()
 
 
-def test_dropout_of_attention_keeps_the_mean():
+@pytest.mark.parametrize('plain', [False, True])
+def test_dropout_of_attention_keeps_the_mean(plain):
     ours = WindowAttention(attention(attn_drop=0.5))
     x = torch.randn(1, 16, WIDTH, dtype=torch.float64).repeat(4000, 1, 1)
-    mean = ours(x, (4, 4)).mean(0)
+    with plain_twins(plain):
+        mean = ours(x, (4, 4)).mean(0)
     ours.eval()
     expected = ours(x[:1], (4, 4))[0]
     assert not torch.equal(mean, expected)
@@ -87,24 +90,28 @@ def test_block_equals_mmpretrains_and_drops_the_same_branches():
     stock = SwinBlock(WIDTH, 3, **options).double()
     block = FusedSwinBlock(stock)
     x = torch.randn(8, 70, WIDTH, dtype=torch.float64)
-    results = []
-    for module in (stock, block):
-        torch.manual_seed(3)
-        results.append(run(module, x, (10, 7)))
-    for result, other in zip(*results, strict=True):
-        torch.testing.assert_close(result, other)
-    stock.eval()
-    block.eval()
-    torch.testing.assert_close(block(x, (10, 7)), stock(x, (10, 7)))
+    for mode in (True, False):
+        stock.train(mode)
+        block.train(mode)
+        results = []
+        for call in (run, run_plain, lambda _, *args: run(stock, *args)):
+            torch.manual_seed(3)
+            results.append(call(block, x, (10, 7)))
+        for result, twins, stocks in zip(*results, strict=True):
+            torch.testing.assert_close(result, stocks)
+            assert torch.equal(twins, stocks)
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_merging_equals_mmpretrains(size):
+def test_merging_equals_mmcvs(size):
     stock = PatchMerging(WIDTH, 2 * WIDTH).double()
     torch.nn.init.normal_(stock.norm.weight)
     torch.nn.init.normal_(stock.norm.bias)
     x = torch.randn(2, size[0] * size[1], WIDTH, dtype=torch.float64)
     ours = FusedPatchMerging(stock)
+    assert ours.state_dict().keys() == stock.state_dict().keys()
     assert ours(x, size)[1] == tuple(stock(x, size)[1])
-    for result, other in zip(run(ours, x, size), run(stock, x, size), strict=True):
-        torch.testing.assert_close(result, other)
+    results = run(ours, x, size), run_plain(ours, x, size), run(stock, x, size)
+    for result, twins, stocks in zip(*results, strict=True):
+        torch.testing.assert_close(result, stocks)
+        assert torch.equal(twins, stocks)

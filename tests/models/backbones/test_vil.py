@@ -5,11 +5,18 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 
+from esvit_plugin.models import plain_twins
 from esvit_plugin.models.backbones.vil_attention import (
     ViLChunkAttention,
     ViLFullAttention,
 )
 from esvit_plugin.models.conversion.vil import vil_from_released
+from esvit_plugin.models.layers.chunk_layout import (
+    chunk_offset_index,
+    chunk_plan,
+    map_offset_index,
+    offset_index,
+)
 
 
 def random_attention(cls, **kwargs):
@@ -59,14 +66,12 @@ def plain_chunk_bias(attn, height, width, steps):
 AROUND = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)]
 
 
-@pytest.mark.parametrize('masked', [True, False])
 @pytest.mark.parametrize('neighbor', [None, 0, 3, 4, 7])
 @pytest.mark.parametrize(('height', 'width'), [(6, 6), (5, 8), (2, 9), (1, 1)])
 @pytest.mark.parametrize('num_global', [0, 2])
-def test_chunk_attention_is_the_plain_one(
-    monkeypatch, masked, neighbor, height, width, num_global
+def test_chunk_attention_is_that_of_plain_loops(
+    monkeypatch, neighbor, height, width, num_global
 ):
-    monkeypatch.setattr(ViLChunkAttention, '_masking_is_faster', lambda *_: masked)
     attn = random_attention(
         ViLChunkAttention, window_size=2, num_global_tokens=num_global
     )
@@ -74,19 +79,26 @@ def test_chunk_attention_is_the_plain_one(
     others = [step for step in AROUND if step != (0, 0)]
     steps = AROUND if neighbor is None else [(0, 0), others[neighbor]]
     expected = plain_attention(attn, x, plain_chunk_bias(attn, height, width, steps))
-    actual = attn(x, height, width, neighbor)
-    torch.testing.assert_close(actual, expected)
     sources = [x, *attn.parameters()]
     weight = torch.randn_like(expected)
     theirs = torch.autograd.grad((expected * weight).sum(), sources)
-    ours = torch.autograd.grad((actual * weight).sum(), sources)
-    for mine, other in zip(ours, theirs):
-        torch.testing.assert_close(mine, other)
+    for path in ('masked', 'gathered', 'plain'):
+        # The plain twin masks, whatever is faster.
+        masks = path == 'masked'
+        monkeypatch.setattr(
+            ViLChunkAttention, '_masking_is_faster', lambda *_, masks=masks: masks
+        )
+        with plain_twins(path == 'plain'):
+            actual = attn(x, height, width, neighbor)
+            ours = torch.autograd.grad((actual * weight).sum(), sources)
+        torch.testing.assert_close(actual, expected)
+        for mine, other in zip(ours, theirs):
+            torch.testing.assert_close(mine, other)
 
 
 @pytest.mark.parametrize(('height', 'width'), [(4, 4), (2, 3), (5, 6)])
 @pytest.mark.parametrize('num_global', [0, 1])
-def test_full_attention_is_the_plain_one(height, width, num_global):
+def test_full_attention_is_that_of_plain_loops(height, width, num_global):
     attn = random_attention(ViLFullAttention, grid=4, num_global_tokens=num_global)
     places = list(itertools.product(range(4), range(4)))
     bias = torch.zeros(2, 16, 16).double()
@@ -96,7 +108,10 @@ def test_full_attention_is_the_plain_one(height, width, num_global):
     size = (height * width, height * width)
     bias = F.interpolate(bias[None], size, mode='bicubic', align_corners=False)[0]
     x = torch.randn(2, num_global + height * width, 8).double()
-    torch.testing.assert_close(attn(x, height, width), plain_attention(attn, x, bias))
+    expected = plain_attention(attn, x, bias)
+    for plain in (False, True):
+        with plain_twins(plain):
+            torch.testing.assert_close(attn(x, height, width), expected)
 
 
 @pytest.mark.parametrize('positions', [1, 2, 4, 27, 54, 64, 256])
@@ -104,6 +119,22 @@ def test_full_attention_takes_any_number_of_positions(positions):
     attn = ViLFullAttention(grid=14, embed_dims=8, num_heads=2, num_global_tokens=1)
     x = torch.randn(1, 1 + positions, 8)
     assert attn(x, positions, 1).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ('cls', 'size'), [(ViLChunkAttention, 'window_size'), (ViLFullAttention, 'grid')]
+)
+def test_a_size_first_seen_in_inference_mode_can_be_trained(cls, size):
+    for index in (offset_index, chunk_offset_index, chunk_plan, map_offset_index):
+        index.cache_clear()
+    attn = random_attention(cls, num_global_tokens=1, **{size: 4})
+    x = torch.randn(2, 1 + 7 * 9, 8, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        expected = attn(x, 7, 9)
+    out = attn(x, 7, 9)
+    torch.testing.assert_close(out.detach(), expected.clone())
+    out.square().sum().backward()
+    assert x.grad.isfinite().all()
 
 
 def test_a_bias_table_of_another_size_is_resized_on_loading():

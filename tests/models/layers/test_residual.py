@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmcv.cnn.bricks.transformer import FFN
-from support.gradients import run
+from support.gradients import run, run_plain
 
 from esvit_plugin.models.layers.residual import activation_linear, feed_forward
 
@@ -18,8 +18,10 @@ def test_activation_linear(bias, name):
     ours = torch.nn.Module()
     ours.linear = linear
     ours.forward = lambda x: activation_linear(x, linear.weight, linear.bias, name)
-    for result, other in zip(run(ours, x), run(plain, x), strict=True):
+    results = run(ours, x), run_plain(ours, x), run(plain, x)
+    for result, twin, other in zip(*results, strict=True):
         torch.testing.assert_close(result, other)
+        torch.testing.assert_close(twin, other)
     narrow = x.float()
     with torch.autocast('cpu', dtype=torch.bfloat16):
         result = run(ours.float(), narrow)
@@ -42,5 +44,7 @@ def test_feed_forward_equals_mmcvs_layers(activation):
     ours = torch.nn.Module()
     ours.layers = ffn.layers
     ours.forward = lambda x: feed_forward(ffn, x)
-    for result, other in zip(run(ours, x), run(ffn.layers, x), strict=True):
+    results = run(ours, x), run_plain(ours, x), run(ffn.layers, x)
+    for result, twin, other in zip(*results, strict=True):
         torch.testing.assert_close(result, other)
+        assert torch.equal(twin, other)

@@ -1,0 +1,107 @@
+"""Where the positions of a map lie in the chunks of ViL, computed once per size."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # or a first call in that mode spoils later training
+def offset_index(grid: int, device: torch.device) -> Tensor:
+    """Row of the bias table for each pair of positions of a grid.
+
+    Args:
+        grid: Height and width of the grid.
+        device: Where the tensor shall be.
+
+    Returns:
+        Tensor of shape (P, P), query before key.
+    """
+    axis = torch.arange(grid, device=device)
+    position = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
+    offset = position[:, :, None] - position[:, None] + grid - 1
+    return offset[0] * (2 * grid - 1) + offset[1]
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # or a first call in that mode spoils later training
+def chunk_offset_index(side: int, device: torch.device) -> Tensor:
+    """Row of the bias table for each position of a chunk and of the 3x3 around it.
+
+    Args:
+        side: Side of a chunk in positions.
+        device: Where the tensor shall be.
+
+    Returns:
+        Tensor of shape (side^2, 9, side^2): query, chunk of the key, key.
+    """
+    axis = torch.arange(side, device=device)
+    inside = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
+    step = side * torch.arange(-1, 2, device=device)
+    chunk = torch.stack(torch.meshgrid(step, step, indexing='ij')).flatten(1)
+    key = chunk[:, :, None] + inside[:, None]
+    offset = inside[:, :, None, None] - key[:, None] + 2 * side - 1
+    return offset[0] * (4 * side - 1) + offset[1]
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # or a first call in that mode spoils later training
+def chunk_plan(
+    height: int, width: int, side: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Which chunks surround each chunk, and which of their positions exist.
+
+    Args:
+        height: Rows of the map.
+        width: Columns of the map.
+        side: Side of a chunk in positions.
+        device: Where the tensors shall be.
+
+    Returns:
+        Indices (chunks, 9) of the 3x3 neighbourhood, row by row, a chunk outside the
+        map replaced by any other; and a mask (chunks, 9, side^2), False for
+        positions outside the map.
+    """
+
+    def axis(size: int) -> tuple[Tensor, Tensor]:
+        """The 3 chunks around each along an axis, and whether positions exist."""
+        number = -(-size // side)
+        near = torch.arange(number)[:, None] + torch.arange(-1, 2)
+        position = near[..., None] * side + torch.arange(side)
+        return near.clamp(0, number - 1), (position >= 0) & (position < size)
+
+    (row, row_exists), (col, col_exists) = axis(height), axis(width)
+    index = row[:, None, :, None] * len(col) + col[None, :, None]
+    exists = row_exists[:, None, :, None, :, None] & col_exists[None, :, None, :, None]
+    return index.flatten(2).flatten(0, 1).to(device), (
+        exists.flatten(4).flatten(2, 3).flatten(0, 1).to(device)
+    )
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # or a first call in that mode spoils later training
+def map_offset_index(
+    height: int, width: int, side: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Row of the bias table for each pair of positions of a map in chunks.
+
+    Args:
+        height: Rows of the map.
+        width: Columns of the map.
+        side: Side of a chunk in positions.
+        device: Where the tensors shall be.
+
+    Returns:
+        The rows, and which chunk of the 3x3 around the query's holds the key, -1 for
+        one further away; each (L, L), query before key.
+    """
+    rows = torch.arange(height, device=device)
+    cols = torch.arange(width, device=device)
+    position = torch.stack(torch.meshgrid(rows, cols, indexing='ij')).flatten(1)
+    chunk = position // side
+    step = chunk[:, None] - chunk[:, :, None] + 1
+    near = ((step >= 0) & (step <= 2)).all(0)
+    offset = position[:, :, None] - position[:, None] + 2 * side - 1
+    index = offset[0] * (4 * side - 1) + offset[1]
+    return index.where(near, 0), (step[0] * 3 + step[1]).where(near, -1)
