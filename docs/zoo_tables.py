@@ -1,7 +1,7 @@
 """Tables of configs and published numbers, made of all metafiles.
 
-A page asks for one by a comment on a line of its own: ``<!-- zoo: NAME -->``, where NAME
-is a folder of ``configs/``, '.' for its top, or 'checkpoints'.
+A page asks for one by a comment on a line of its own: ``<!-- zoo: NAME -->``, where
+NAME is a folder of ``configs/``, '.' for its top, or 'checkpoints'.
 """
 
 import os
@@ -13,7 +13,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 _MARK = re.compile(r'^<!-- zoo: (\S+) -->$', re.MULTILINE)
-_HEADER = '| config | data | batch | epochs | published | source |\n|---|---|---|---|---|---|'
+_HEADER = (
+    '| config | data | batch | epochs | published | source |\n|---|---|---|---|---|---|'
+)
 
 
 def read_models() -> list[dict[str, Any]]:
