@@ -18,7 +18,6 @@ from esvit_plugin.engine.configs import load_config
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
 SITE = [path for path in sorted(DOCS.rglob('*.md')) if '_build' not in path.parts]
-# demo.md and regions.md are written by tools/misc, from commands that were run.
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *SITE]
 PAGES += sorted(ROOT.glob('configs/**/README.md'))
 PAGES += sorted(ROOT.glob('tests/*/README.md'))
