@@ -1,11 +1,5 @@
 """Every config loads, builds, and says what the paper says."""
 
-<<<<<<< HEAD:tests/integration/test_configs.py
-import runpy
-=======
-from pathlib import Path
->>>>>>> site:tests/test_configs.py
-
 import pytest
 import torch
 import yaml
