@@ -58,6 +58,25 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=list(LAUNCHERS), default='none')
 
 
+def check_out_option(parser: argparse.ArgumentParser, out: str, ending: str) -> None:
+    """Refuse an ``--out`` of another ending, or in a folder that does not exist.
+
+    Args:
+        parser: It reports the mistake.
+        out: The value.
+        ending: How it must end, e.g. '.json'.
+
+    Raises:
+        SystemExit: If it is refused.
+    """
+    folder = os.path.dirname(os.path.abspath(out))
+    if not out.endswith(ending) or not os.path.isdir(folder):
+        article = 'an' if ending == '.npz' else 'a'
+        parser.error(
+            f'--out must be {article} {ending} file in an existing folder: {out}'
+        )
+
+
 def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
     """Choose the work folder: the option, the config's or one of its name."""
     name = os.path.splitext(os.path.basename(args.config))[0]
