@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from .config_checks import check_work_dir
+from .configs import check_data_roots, drop_late_schedules, load_config
 from .launch import LAUNCHERS
 
 
@@ -83,3 +84,26 @@ def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
     default = cfg.get('work_dir') or os.path.join('work_dirs', name)
     cfg.work_dir = args.work_dir or default
     check_work_dir(cfg.work_dir)
+
+
+def load_run_config(args: argparse.Namespace) -> Config:
+    """Read the config of a training, and check what can be checked before it.
+
+    Args:
+        args: The command line, of ``add_run_options`` and with ``config``.
+
+    Returns:
+        The config, with its work folder.
+
+    Raises:
+        FileNotFoundError: If a data folder is missing or empty.
+        ValueError: If the config has a mistake or no model, or its work folder cannot
+            be made.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    check_data_roots(cfg)
+    drop_late_schedules(cfg)
+    set_work_dir(cfg, args)
+    if 'model' not in cfg:
+        raise ValueError(f'{args.config} has no model to train: model=dict(type=...).')
+    return cfg
