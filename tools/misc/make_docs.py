@@ -14,15 +14,14 @@ from tool_runs import (
     SIZE,
     Done,
     code,
+    fill_page,
     match,
-    origin,
     read_json,
     run,
     save_small,
     save_untrained,
     table,
     train,
-    write_page,
 )
 
 from esvit_plugin.datasets import BundledPhotos
@@ -44,70 +43,9 @@ PICTURES = {
     'attention': f'_0_{PHOTO}',
     'embedding': '',
 }
-PAGE = """# What the demo's teacher learnt
-
-Written by {origin}.
-One training, on crops of the left parts of 16 photographs; crops of the right parts are
-classified. Random weights went through the same commands.
-
-{table}
-
-## Training
-
-{training}
-
-![Losses, k-NN accuracy and spread of the features](learning_curves.png)
-
-{curves}
-
-## k-NN
-
-{knn}
-
-## Linear probe
-
-{probe}
-
-## Transfer
-
-Logistic regression on frozen features. The digits, of 8 x 8 px, are of no photograph.
-
-{transfer}
-
-## Correspondence
-
-Of the 16 photographs and their mirrored, jittered and grey copies. What the region task
-changes is in [regions.md](regions.md).
-
-![Matched regions of a photograph and its mirrored grey copy](correspondence.png)
-
-{matches}
-
-## Attention
-
-Of the last block's heads, whose windows are of 2 x 2 regions in so small a network.
-
-![Where the heads look from five positions](attention.png)
-
-{attention}
-
-## Embedding
-
-t-SNE of the test crops, coloured by photograph.
-
-![Test crops in the plane](embedding.png)
-
-{embedding}
-
-## Random weights
-
-The other column, by the same commands as above on this checkpoint.
-
-{random}
-"""
 
 
-def evaluate(checkpoint: str, folder: str) -> tuple[dict[str, float], dict[str, str]]:
+def evaluate(checkpoint: str, folder: str) -> tuple[dict[str, float], list[Done]]:
     """The value of each measure of a checkpoint, and the command of each tool."""
     knn = run('tools/knn.py', CONFIG, checkpoint, '--k', 10, 20)
     probe = run(
@@ -131,8 +69,7 @@ def evaluate(checkpoint: str, folder: str) -> tuple[dict[str, float], dict[str, 
         values[f'logistic regression, {title}'] = result['value']
     values['matches at the mirrored place, %'] = mean['accuracy']
     values['distance of matches from it, px'] = mean['pixel_error']
-    runs = dict(knn=knn, probe=probe, transfer=transfer, matches=matches)
-    return values, {name: code(done) for name, done in runs.items()}
+    return values, [knn, probe, transfer, matches]
 
 
 def embed(checkpoint: str, folder: str) -> list[Done]:
@@ -162,7 +99,7 @@ def main() -> None:
     untrained = f'{folder}/random/untrained.pth'
     random = save_untrained(CONFIG, untrained)
     before, _ = evaluate(untrained, f'{folder}/random')
-    after, shown = evaluate(checkpoint, folder)
+    after, tools = evaluate(checkpoint, folder)
     attention = run(
         'tools/analysis_tools/attention_maps.py',
         *(CONFIG, checkpoint, PHOTO, '--size', SIZE, '-o', folder),
@@ -172,20 +109,19 @@ def main() -> None:
         *(WORK_DIR, '--keys', *CURVES, '-o', f'{folder}/learning_curves.png'),
     )
     rows = [[name, f'{before[name]:.1f}', f'{after[name]:.1f}'] for name in before]
-    text = PAGE.format(
-        origin=origin(__file__),
-        table=table(['', 'random weights', 'teacher'], rows),
-        training=code(trained),
-        curves=code(curves),
-        attention=code(attention),
-        embedding=code(*embed(checkpoint, folder)),
-        random=code(random),
-        **shown,
-    )
+    crops = embed(checkpoint, folder)
+    one_each = [trained, curves, *tools, attention]
+    commands = [*map(code, one_each), code(*crops), code(random)]
     OUT.mkdir(parents=True, exist_ok=True)
     for name, suffix in PICTURES.items():
         save_small(ROOT / folder / f'{name}{suffix}.png', OUT / f'{name}.png')
-    write_page(OUT / 'demo.md', text)
+    fill_page(
+        ROOT / 'docs' / 'demo.md',
+        OUT / 'demo.md',
+        __file__,
+        commands=commands,
+        table=[table(['', 'random weights', 'teacher'], rows)],
+    )
 
 
 if __name__ == '__main__':

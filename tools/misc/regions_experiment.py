@@ -13,23 +13,21 @@ from pathlib import Path
 from tool_runs import (
     CONFIG,
     ROOT,
-    SIZE,
     Done,
     code,
+    fill_page,
     match,
-    origin,
     run,
     save_untrained,
     table,
     train,
-    write_page,
 )
 
-from esvit_plugin.datasets import PHOTO_NAMES
 from esvit_plugin.engine.cli import check_output_folder, run_tool
 
 WORK_DIR = 'work_dirs/regions'
 OUT = ROOT / 'docs' / 'regions.md'
+# As the page says, like COPIES.
 SEEDS = (0, 1, 2)
 # Mirrored copies of each photograph.
 COPIES = 3
@@ -44,42 +42,6 @@ MEASURES = {
     'pixel_error': 'distance from it, px',
     'knn': '20-NN, top-1, %',
 }
-PAGE = """# Region correspondence with and without the region task
-
-Written by {origin}.
-
-The paper's claim is that the region task raises the share of matches at the right
-place. This is what a small training shows of it, as found.
-
-The teacher sees a photograph, and its mirrored, jittered and grey copy. Of the 10 most
-similar matches between their regions those at the mirrored place count, and the mean
-distance from it. Photographs: {photos}, of {size} px; copies of each:
-{copies}. Mean ± standard deviation over the trainings, and the values for
-the seeds {seeds}:
-
-{table}
-
-{summary}
-
-## How far this goes
-
-The measure is the paper's, on few pictures and a network that is not:
-
-* In training a view of 64 px has 2 x 2 regions, one of 32 px a single one. So the
-  region task has four regions to choose from, where the paper's Swin-T has 49. What is
-  measured is a choice among 64.
-* The windows are of 4 x 4 positions, of 2 x 2 in the last stage, and none is shifted: a
-  region sees one square of 64 x 64 px, and nothing beside it. At 256 px these squares
-  tile the picture, and mirrored regions see mirrored squares. At 224 px, the paper's
-  size, they would not: zeros would fill up the squares at the right of both.
-
-## Commands
-
-In the root of the repository; the other seeds differ in their number alone. The values
-of the copies, from `--seed 0` on, are averaged.
-
-{commands}
-"""
 Values = dict[str, float]
 
 
@@ -118,8 +80,8 @@ def spread(values: Sequence[float]) -> str:
     return f'{text} ({", ".join(f"{value:.1f}" for value in values)})'
 
 
-def page(values: dict[str, list[Values]], runs: dict[str, list[Done]]) -> str:
-    """The text, of the values for each seed and the commands for the first."""
+def summary(values: dict[str, list[Values]]) -> tuple[str, str]:
+    """The table of all networks, and the list of what the region task changes."""
     rows = [
         [title, *(spread([one[name] for one in values[key]]) for name in MEASURES)]
         for key, title in NETWORKS.items()
@@ -132,20 +94,7 @@ def page(values: dict[str, list[Values]], runs: dict[str, list[Done]]) -> str:
             f'* {title}: V+R minus V is {spread(changes)}; V+R is higher for '
             f'{sum(change > 0 for change in changes)} of {len(changes)} seeds.'
         )
-    commands = [
-        f'{title[0].upper()}{title[1:]}, seed {SEEDS[0]}:\n\n{code(*runs[key])}'
-        for key, title in NETWORKS.items()
-    ]
-    return PAGE.format(
-        origin=origin(__file__),
-        photos=len(PHOTO_NAMES),
-        size=SIZE,
-        copies=COPIES,
-        seeds=', '.join(map(str, SEEDS)),
-        table=table(['', *MEASURES.values()], rows),
-        summary='\n'.join(lines),
-        commands='\n\n'.join(commands),
-    )
+    return table(['', *MEASURES.values()], rows), '\n'.join(lines)
 
 
 def main() -> None:
@@ -159,7 +108,15 @@ def main() -> None:
         measured = [measure(network, seed) for seed in SEEDS]
         values[network] = [one for one, _ in measured]
         runs[network] = measured[0][1]
-    write_page(OUT, page(values, runs))
+    networks, changes = summary(values)
+    fill_page(
+        ROOT / 'docs' / 'regions.md',
+        OUT,
+        __file__,
+        commands=[code(*runs[key]) for key in NETWORKS],
+        table=[networks],
+        changes=[changes],
+    )
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """What the programs that write docs/ share: running tools, tables, small pictures."""
 
+import itertools
 import json
 import os
 import re
@@ -22,6 +23,13 @@ CONFIG = 'configs/demo/esvit_swin_photos.py'
 # Whole windows in every stage of the demo's backbone, which 224 px does not give.
 SIZE = 256
 MAX_PICTURE = 400_000  # bytes
+# The parts of a page that a program fills.
+PATTERNS = {
+    'origin': r'Written by `.*\.(?=\n)',
+    'commands': r'```bash\n(?:.*\n)*?```',
+    'table': r'\|.*\|(?:\n\|.*\|)*',
+    'changes': r'\*.* minus .*(?:\n\*.* minus .*)*',
+}
 
 
 class Done(NamedTuple):
@@ -137,18 +145,36 @@ def code(*runs: Done) -> str:
     return '\n'.join(['```bash', *(done.command for done in runs), '```'])
 
 
-def origin(program: str) -> str:
-    """The command of a program, and what its numbers may depend on."""
-    name = os.path.relpath(program, ROOT)
+def fill_page(page: Path, out: Path, program: str, **parts: list[str]) -> None:
+    """Write a page anew with other commands and numbers; its words stay.
+
+    Args:
+        page: The page as it is.
+        out: The file to write.
+        program: The file of the running program, whose command the page names.
+        **parts: What takes the place of each 'commands' block, 'table' and 'changes',
+            the list of what differs between two networks, in the page's order.
+
+    Raises:
+        ValueError: If the page has another number of them.
+    """
+    text = page.read_text()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'a CPU'
-    return f'`python {name}`, with torch {torch.__version__.split("+")[0]} on {device}'
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write a page in one step, and print it."""
-    with atomic_file(path) as part:
+    version = torch.__version__.split('+')[0]
+    written = f'`python {os.path.relpath(program, ROOT)}`, with torch {version}'
+    parts['origin'] = [f'Written by {written} on {device}.']
+    for name, replacements in parts.items():
+        pieces = re.split(PATTERNS[name], text)
+        if len(pieces) != len(replacements) + 1:
+            raise ValueError(
+                f'{page} has {len(pieces) - 1} {name} where {len(replacements)} belong.'
+            )
+        joined = zip(pieces, [*replacements, ''], strict=True)
+        text = ''.join(itertools.chain.from_iterable(joined))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out) as part:
         Path(part).write_text(text)
-    print(f'\n{text}\nWritten into {path}')
+    print(f'\n{text}\nWritten into {out}')
 
 
 def save_small(source: Path, target: Path) -> None:
