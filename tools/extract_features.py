@@ -7,23 +7,15 @@ interrupted, what it has is written beside it, into a file ending in .partial.np
 """
 
 import argparse
-import contextlib
-import os
-from typing import Any
 
-import numpy as np
-import torch
 from mmengine.device import get_device
-from mmengine.utils import ProgressBar
-from torch.utils.data import DataLoader
+from torch import nn
 
 from esvit_plugin import get_model
-from esvit_plugin.datasets import ImageFiles, collate_images
-from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.datasets import ImageFiles
 from esvit_plugin.engine.cli import check_at_least, check_output, run_tool
-from esvit_plugin.models.last_blocks import LastBlocks
-
-KEYS = ('pooled', 'regions', 'last_blocks')
+from esvit_plugin.engine.options import check_out_option
+from esvit_plugin.evaluation.feature_file import KEYS, write_features
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,10 +36,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--num-workers', type=int, default=2)
     args = parser.parse_args()
-    folder = os.path.dirname(os.path.abspath(args.out))
-    if not args.out.endswith('.npz') or not os.path.isdir(folder):
-        parser.error(f'--out must be an .npz file in an existing folder: {args.out}')
+    check_out_option(parser, args.out, '.npz')
     return args
+
+
+def image_size(backbone: nn.Module) -> int:
+    """The size that a backbone was made for, 224 where it does not say."""
+    size = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', None)
+    return size[0] if size else getattr(backbone, 'img_size', 224)
 
 
 def main() -> None:
@@ -59,73 +55,20 @@ def main() -> None:
     check_output(args.out, args.checkpoint, args.config, *args.images)
     model = get_model(args.config, args.checkpoint)
     source = 'student' if args.student else 'teacher'
-    backbone = model.get_backbone(source)
-    size = args.size or _image_size(backbone)
-    images = ImageFiles(args.images, size)
-    loader = DataLoader(
-        images, args.batch_size, num_workers=args.num_workers, collate_fn=collate_images
+    images = ImageFiles(
+        args.images, args.size or image_size(model.get_backbone(source))
     )
-    last = LastBlocks(backbone, args.num_blocks)
     model.to(get_device())
-    parts: dict[str, list] = {key: [] for key in ('index', *args.keys)}
-    bar = ProgressBar(len(images))
-    try:
-        for number, batch in enumerate(loader, 1):
-            if batch is not None:
-                index, inputs = batch
-                inputs = model.data_preprocessor(dict(inputs=inputs))['inputs']
-                with torch.no_grad(), last:
-                    pooled, regions = model.encode(inputs, source)
-                found = dict(
-                    index=index,
-                    pooled=pooled,
-                    regions=regions,
-                    last_blocks=last.features().detach(),
-                )
-                for key, values in parts.items():
-                    values.append(found[key].cpu().numpy())
-            bar.update(
-                min(args.batch_size, len(images) - (number - 1) * args.batch_size)
-            )
-    except BaseException:
-        # What is done is not lost, and an older whole file is kept.
-        if parts['index']:
-            save(partial(args.out), images.paths, parts)
-        raise
-    if not parts['index']:
-        raise ValueError(
-            f'None of the {len(images)} images could be read, the first is '
-            f'{images.paths[0]}; nothing is written.'
-        )
-    save(args.out, images.paths, parts)
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(partial(args.out))
-
-
-def partial(out: str) -> str:
-    """Where the features go when not all images are done."""
-    return f'{out.removesuffix(".npz")}.partial.npz'
-
-
-def save(out: str, paths: list[str], parts: dict[str, list]) -> None:
-    """Write what there is and say what is missing."""
-    arrays: dict[str, Any] = {k: np.concatenate(v) for k, v in parts.items()}
-    done = arrays.pop('index')
-    with atomic_file(out) as path:
-        np.savez(path, paths=np.array([paths[i] for i in done]), **arrays)
-    shapes = ', '.join(f'{key} {value.shape}' for key, value in arrays.items())
-    print(f'\n{out}: {shapes}')
-    missing = sorted(set(range(len(paths))) - set(done.tolist()))
-    if missing:
-        print(f'{len(missing)} of {len(paths)} images are not in it:')
-        for i in missing[:20]:
-            print(f'    {paths[i]}')
-
-
-def _image_size(backbone: torch.nn.Module) -> int:
-    """The size that a backbone was made for, 224 where it does not say."""
-    size = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', None)
-    return size[0] if size else getattr(backbone, 'img_size', 224)
+    write_features(
+        model,
+        images,
+        args.out,
+        source=source,
+        keys=args.keys,
+        num_blocks=args.num_blocks,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+    )
 
 
 if __name__ == '__main__':

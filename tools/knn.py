@@ -7,23 +7,20 @@ checkpoint, and ``knn=dict(k=(10, 20), temperature=0.07)``; the command line goe
 """
 
 import argparse
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from torch import Tensor
 
 from esvit_plugin import get_model
 from esvit_plugin.apis import config_path
+from esvit_plugin.datasets.loaders import build_eval_loader
 from esvit_plugin.engine.cli import run_tool
 from esvit_plugin.engine.config_checks import check_knn
 from esvit_plugin.engine.configs import check_data_roots, load_config
-from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
 from esvit_plugin.engine.options import add_config_options
-from esvit_plugin.evaluation import knn_accuracy
+from esvit_plugin.evaluation.knn import extract_view, find_loaders, knn_accuracy
 from esvit_plugin.models import EsViT
-from esvit_plugin.models.view_and_regions import take_view
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,43 +76,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.temperature is None:
         args.temperature = settings['temperature']
     check_knn(args.k, args.temperature)
-
-
-def find_loaders(cfg: Config, path: str) -> tuple[dict, dict]:
-    """Find the loader of the images that vote, and that of those to classify.
-
-    Args:
-        cfg: The config.
-        path: Its file.
-
-    Returns:
-        The configs of the two loaders.
-
-    Raises:
-        ValueError: If it does not say which images.
-    """
-    for hook in cfg.get('custom_hooks', []):
-        if hook['type'] == 'KNNMonitorHook':
-            return hook['train_dataloader'], hook['val_dataloader']
-    if 'knn_dataloader' in cfg and 'knn_val_dataloader' in cfg:
-        return cfg.knn_dataloader, cfg.knn_val_dataloader
-    raise ValueError(
-        f'{path} has no KNNMonitorHook in custom_hooks, which says what images to '
-        'classify; add one with a train_dataloader and a val_dataloader.'
-    )
-
-
-def extract_view(model: Any, images: Tensor, source: str) -> Tensor:
-    """Features (B, C) of whole images, of an EsViT or a method of mmpretrain.
-
-    Args:
-        model: The model.
-        images: Normalised images, shape (B, 3, H, W).
-        source: 'teacher' or 'student' of an EsViT.
-    """
-    if isinstance(model, EsViT):
-        return model.extract_feat(images, source)
-    return take_view(model.backbone, model.extract_feat(images))
 
 
 def main() -> None:

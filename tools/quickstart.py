@@ -11,19 +11,14 @@ import os.path as osp
 import numpy as np
 import torch
 
+from esvit_plugin.datasets.loaders import build_eval_loader
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output_folder, run_tool
-from esvit_plugin.engine.configs import drop_late_schedules, load_config
-from esvit_plugin.engine.hooks.knn_monitor_hook import build_eval_loader
-from esvit_plugin.engine.launch import build_runner
-from esvit_plugin.engine.options import add_run_options, set_work_dir
-from esvit_plugin.evaluation import (
-    knn_accuracy,
-    match_regions,
-    mirrored_copy,
-    region_map,
-)
-from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.engine.launch import build_runner, prepare_launch
+from esvit_plugin.engine.options import add_run_options, load_run_config
+from esvit_plugin.evaluation import ViewPair, match_views, open_pairs
+from esvit_plugin.evaluation.correspondence import Matches
+from esvit_plugin.evaluation.knn import find_loaders, knn_accuracy
 from esvit_plugin.models import EsViT
 from esvit_plugin.visualization import draw_curves, plot_correspondence, read_scalars
 from esvit_plugin.visualization.figures import check_matplotlib
@@ -42,21 +37,10 @@ def knn_top1(model: EsViT, loaders: list, raw: bool = False) -> float:
     return knn_accuracy(model, loaders, ks=[20], extract=extract)[20][0]
 
 
-def view_pairs() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Photographs, and the mirrored, jittered and grey copy of each."""
-    return [
-        (image, mirrored_copy(image, np.random.default_rng([0, number])))
-        for number, (_, image) in enumerate(open_images(PHOTOS, SIZE))
-    ]
-
-
-def correspondence(model: EsViT) -> tuple[torch.Tensor, float]:
+def correspondence(model: EsViT, pairs: list[ViewPair]) -> tuple[Matches, float]:
     """Matches on the first photograph, and the mean accuracy over all."""
-    found = []
-    for views in view_pairs():
-        source, target = (region_map(model, view) for view in views)
-        found.append(match_regions(source, target, NUM_MATCHES))
-    return found[0].pairs, float(np.mean([matches.accuracy for matches in found]))
+    matches = [match_views(model, pair, NUM_MATCHES) for pair in pairs]
+    return matches[0], float(np.mean([one.accuracy for one in matches]))
 
 
 def plot_curves(work_dir: str, path: str) -> None:
@@ -83,22 +67,14 @@ def main() -> None:
     add_run_options(parser)
     args = parser.parse_args()
     check_matplotlib()
-    cfg = load_config(args.config, args.cfg_options)
-    drop_late_schedules(cfg)
-    set_work_dir(cfg, args)
+    cfg = load_run_config(args)
     check_output_folder(cfg.work_dir)
-    hooks = [h for h in cfg.get('custom_hooks', []) if h['type'] == 'KNNMonitorHook']
-    if not hooks:
-        raise ValueError(
-            f'{args.config} has no KNNMonitorHook in custom_hooks, which says what '
-            'images to classify.'
-        )
-    hook = hooks[0]
+    loader_cfgs = find_loaders(cfg, args.config)
+    prepare_launch(cfg, 'none')
     runner = build_runner(cfg)
     model = runner.model
-    loaders = [
-        build_eval_loader(hook[key]) for key in ('train_dataloader', 'val_dataloader')
-    ]
+    loaders = [build_eval_loader(loader) for loader in loader_cfgs]
+    pairs = list(open_pairs(PHOTOS, SIZE))
     untrained = copy.deepcopy(model)
     with torch.random.fork_rng():
         untrained.init_weights()
@@ -107,23 +83,18 @@ def main() -> None:
         'raw pixels': knn_top1(untrained, loaders, raw=True),
         'random weights': knn_top1(untrained, loaders),
     }
-    before, share_before = correspondence(untrained)
+    before, share_before = correspondence(untrained, pairs)
     runner.train()
     model.eval()
     accuracy['trained teacher'] = knn_top1(model, loaders)
-    after, share_after = correspondence(model)
+    after, share_after = correspondence(model, pairs)
 
     curves = osp.join(cfg.work_dir, 'learning_curve.png')
     picture = osp.join(cfg.work_dir, 'correspondence.png')
     plot_curves(cfg.work_dir, curves)
-    views = view_pairs()[0]
+    rows = [('random weights', before.pairs), ('trained teacher', after.pairs)]
     with atomic_file(picture) as part:
-        plot_correspondence(
-            part,
-            views,
-            region_map(model, views[0]).shape[:2],
-            [('random weights', before), ('trained teacher', after)],
-        )
+        plot_correspondence(part, pairs[0].views, after.grid, rows)
     print('\n20-NN top-1 accuracy on test crops of 16 photographs')
     for name, value in accuracy.items():
         print(f'  {name:<16} {value:6.2f} %')

@@ -6,13 +6,8 @@ import os
 from mmengine.config import Config
 
 from esvit_plugin.engine.cli import run_tool
-from esvit_plugin.engine.configs import (
-    check_data_roots,
-    drop_late_schedules,
-    load_config,
-)
 from esvit_plugin.engine.launch import build_runner, prepare_launch
-from esvit_plugin.engine.options import add_launch_options, set_work_dir
+from esvit_plugin.engine.options import add_launch_options, load_run_config
 
 _AMP_WRAPPERS = {
     'OptimWrapper': 'AmpOptimWrapper',
@@ -76,12 +71,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 def main() -> None:
     """Build the Runner of the config and train."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    check_data_roots(cfg)
-    drop_late_schedules(cfg)
-    set_work_dir(cfg, args)
-    if 'model' not in cfg:
-        raise ValueError(f'{args.config} has no model to train: model=dict(type=...).')
+    cfg = load_run_config(args)
     merge_args(cfg, args)
     prepare_launch(cfg, args.launcher)
     build_runner(cfg).train()

@@ -70,7 +70,17 @@ class ImageFiles(Dataset):
         return None if results is None else (index, results['inputs'])
 
 
-def collate_images(samples: list[Any]) -> list[Tensor] | None:
-    """Indices and images of a batch without its damaged files; None if none is left."""
+def collate_images(samples: list[Any]) -> dict[str, Tensor] | None:
+    """A batch without its damaged files: ``index`` and ``inputs``.
+
+    Args:
+        samples: Of ``ImageFiles``.
+
+    Returns:
+        Indices (B,) and images (B, 3, H, W); None if no image is left.
+    """
     good = [sample for sample in samples if sample is not None]
-    return default_collate(good) if good else None
+    if not good:
+        return None
+    index, inputs = default_collate(good)
+    return dict(index=index, inputs=inputs)

@@ -162,8 +162,8 @@ def load_checkpoint_file(
 
 def _not_loaded(path: str, error: pickle.UnpicklingError) -> ValueError:
     """The error of a file that asks for more than tensors and plain values."""
-    found = re.search(r'GLOBAL ([\w.]+)|[Cc]lass(?:es)? ([\w.]+)', str(error))
-    what = next((name for name in found.groups() if name), '') if found else ''
+    match = re.search(r'GLOBAL ([\w.]+)|[Cc]lass(?:es)? ([\w.]+)', str(error))
+    what = next((name for name in match.groups() if name), '') if match else ''
     advice = (
         " If it is of the authors' program (EsViT's or DINO's), convert it first: "
         f'{CONVERTER} {path} DST'

@@ -188,11 +188,11 @@ def _message(error: BaseException) -> str:
     text = _plain(error)
     if 'Traceback (most recent call last)' in text:
         # From a worker: the innermost message is the last one.
-        found = [*_RAISED.finditer(text)]
-        text = text[found[-1].end() :] if found else text
+        raised = [*_RAISED.finditer(text)]
+        text = text[raised[-1].end() :] if raised else text
     name = None
-    while found_class := _BUILT.match(text):
-        name, text = found_class[1], text[found_class.end() :]
+    while built := _BUILT.match(text):
+        name, text = built[1], text[built.end() :]
         # A KeyError is quoted once more by each.
         if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':
             text = text[1:-1]

@@ -4,46 +4,45 @@ A message says which setting, its value, and what to write instead.
 """
 
 import difflib
-import importlib
-import inspect
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from mmengine import registry as mmengine_registry
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.optim import AmpOptimWrapper, OptimWrapper, _ParamScheduler
-from mmengine.registry import Registry
-from mmengine.runner import (
-    EpochBasedTrainLoop,
-    IterBasedTrainLoop,
-    LogProcessor,
-    Runner,
-    TestLoop,
-    ValLoop,
+
+from .config_arguments import (
+    Arguments,
+    arguments,
+    arguments_of,
+    find_classes,
+    registered,
+    registries,
+    runner_names,
 )
-from torch.utils.data import DataLoader
+from .spelling import distance, nearest, similar
+
+# What it is made of is in reach here, too.
+__all__ = [
+    'Arguments',
+    'arguments',
+    'check_config',
+    'check_knn',
+    'check_options',
+    'check_paths',
+    'check_work_dir',
+    'dicts',
+    'distance',
+    'find_classes',
+    'nearest',
+    'similar',
+]
 
 # Read from the config as a whole, by mmengine or by this package's tools.
 VARIABLES = {'find_unused_parameters', 'sync_bn', 'model_wrapper_cfg', 'compile'}
 VARIABLES |= {'custom_imports', 'runner_type', 'knn', 'data_root'}
 # Settings that are file or folder names.
 PATHS = ('data_root', 'ann_file', 'load_from', 'checkpoint', 'work_dir')
-
-
-class Arguments(NamedTuple):
-    """What a class or function takes.
-
-    Args:
-        names: Its named arguments.
-        is_open: Whether it may take others.
-    """
-
-    names: frozenset[str]
-    is_open: bool = False
 
 
 def check_config(cfg: Config | Mapping) -> None:
@@ -169,110 +168,17 @@ def dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
         yield from dicts(child, f'{path}.{name}' if path else str(name))
 
 
-def nearest(name: str, names: Collection[str]) -> str:
-    """The end of a message: the name that may be meant, or all of few."""
-    found = sorted(other for other in names if other.startswith(name))
-    found += filter(None, [similar(name, names)])
-    found += difflib.get_close_matches(name, names, 1, 0.5)
-    if found:
-        return f'did you mean {found[0]}?'
-    return f'there is {", ".join(sorted(names)[:20])}.' if names else 'remove it.'
-
-
-def distance(one: str, other: str) -> int:
-    """Letters to insert, remove, replace or swap to make one word of another."""
-    rows = [list(range(len(other) + 1))]
-    for i, a in enumerate(one, 1):
-        row = [i]
-        for j, b in enumerate(other, 1):
-            row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (a != b)))
-            if i > 1 and j > 1 and (a, one[i - 2]) == (other[j - 2], b):
-                row[j] = min(row[j], rows[-2][j - 2] + 1)
-        rows.append(row)
-    return rows[-1][-1]
-
-
-def similar(name: str, names: Iterable[str]) -> str | None:
-    """A name that this one may be a slip of: two letters off, one in short names."""
-    limit = 2 if len(name) > 7 else 1
-    found = {other: distance(name, other) for other in names if other != name}
-    best = min(found, key=lambda other: found[other], default=None)
-    return best if best is not None and found[best] <= limit else None
-
-
-def arguments(function: Callable) -> Arguments:
-    """What a class or function can be called with.
-
-    For a class that passes other arguments on, those of its parents count too.
-    """
-    classes = function.__mro__ if inspect.isclass(function) else [None]
-    names: set[str] = set()
-    for cls in classes:
-        called = vars(cls).get('__init__') if cls else function
-        if called is None:
-            continue
-        try:
-            parameters = inspect.signature(called).parameters.values()
-        except (ValueError, TypeError):  # of a compiled module
-            return Arguments(frozenset(names), True)
-        names |= {
-            p.name
-            for p in parameters
-            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-        }
-        if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-            return Arguments(frozenset(names - {'self'}), cls is object)
-    return Arguments(frozenset(names - {'self'}), True)
-
-
-@cache
-def _registries(scope: str) -> list[Registry]:
-    """Those of mmengine and of a package; none if it has none, or is not there."""
-    try:
-        package = importlib.import_module(f'{scope}.registry')
-    except ImportError:
-        return []
-    both = {**vars(mmengine_registry), **vars(package)}
-    found = {id(r): r for r in both.values() if isinstance(r, Registry)}
-    return [r.children.get(scope, r) for r in found.values() if r.parent is None]
-
-
-def find_classes(name: Any, scope: str) -> list[Callable]:
-    """What a ``type`` may stand for, in all registries."""
-    if not isinstance(name, str):
-        return [name] if callable(name) else []
-    # Only names with a package are looked for beyond the registries, which takes time.
-    tables = _registries(scope) if '.' in name else _tables(scope)
-    found = (table.get(name) for table in tables)
-    return [cls for cls in found if cls is not None]
-
-
-def _tables(scope: str) -> Iterator[dict[str, Any]]:
-    """What is registered for a scope, by name, registry by registry."""
-    for registry in _registries(scope):
-        registry.import_from_location()
-        node: Registry | None = registry
-        while node is not None:
-            yield node.module_dict
-            node = node.parent
-
-
-@cache
-def _runner_names() -> frozenset[str]:
-    return arguments(Runner).names - {'cfg'}
-
-
 def _check_top_level(name: str) -> None:
-    known = _runner_names()
+    known = runner_names()
     if name not in known and name not in VARIABLES and (meant := similar(name, known)):
         raise ValueError(f'The config has {name}: did you mean {meant}?')
 
 
 def _check_variable(name: str, old: Config) -> None:
     """A new variable at the top has no effect unless something reads it."""
-    if name in old or name in _runner_names() or name in VARIABLES:
+    if name in old or name in runner_names() or name in VARIABLES:
         return
-    meant = similar(name, [*old, *_runner_names()])
+    meant = similar(name, [*old, *runner_names()])
     places = [path for path, node in dicts(old._cfg_dict) if path and name in node]
     if meant is None and places:
         meant = f'{min(places, key=lambda p: (p.count("."), p))}.{name}'
@@ -289,12 +195,12 @@ def _check_argument(
     scope: str,
 ) -> None:
     """Refuse a new key of a dict that the dict's class does not take."""
-    found = _arguments_of(parents, node, scope)
-    names = set(siblings).union(*(f.names for f in found)) - {word}
-    if any(word in f.names for f in found):
+    choices = arguments_of(parents, node, scope)
+    names = set(siblings).union(*(choice.names for choice in choices)) - {word}
+    if any(word in choice.names for choice in choices):
         return
     meant = similar(word, names)
-    is_open = not found or any(f.is_open for f in found)
+    is_open = not choices or any(choice.is_open for choice in choices)
     if is_open and meant is None:
         return
     what = f' of {node["type"]}' if isinstance(node.get('type'), str) else ''
@@ -304,57 +210,13 @@ def _check_argument(
     )
 
 
-def _arguments_of(parents: list[str], node: Mapping, scope: str) -> list[Arguments]:
-    """What the keys of a dict may be; empty if that is not known."""
-    name = parents[-1]
-    special = {
-        'randomness': [Arguments(arguments(Runner.set_randomness).names)],
-        'auto_scale_lr': [Arguments(frozenset(['enable', 'base_batch_size']))],
-        'env_cfg': [arguments(Runner.setup_env), *_ENV],
-        'log_processor': [arguments(LogProcessor)],
-        'val_cfg': [arguments(ValLoop)],
-        'test_cfg': [arguments(TestLoop)],
-    }
-    if len(parents) == 1 and 'type' not in node:
-        if name == 'train_cfg':
-            loops = arguments(EpochBasedTrainLoop), arguments(IterBasedTrainLoop)
-            return [*loops, Arguments(frozenset(['by_epoch']))]
-        if name in special:
-            return special[name]
-    if name.endswith('dataloader') and 'type' not in node:
-        return [arguments(DataLoader), _LOADER]
-    found = []
-    if name == 'optim_wrapper':
-        # --amp may make the wrapper one of mixed precision.
-        found += [arguments(OptimWrapper), arguments(AmpOptimWrapper), _WRAPPER]
-    for cls in find_classes(node.get('type'), scope):
-        names, is_open = arguments(cls)
-        if inspect.isclass(cls) and issubclass(cls, Hook):
-            names |= {'priority'}
-        if inspect.isclass(cls) and issubclass(cls, _ParamScheduler):
-            names |= {'convert_to_iter_based'}
-        if name == 'norm_cfg':
-            names |= {'requires_grad'}  # mmcv's build_norm_layer takes it
-        found.append(Arguments(names | {'type'}, is_open))
-    return found
-
-
-_ENV = [
-    Arguments(frozenset(['cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit']))
-]
-_LOADER = Arguments(
-    frozenset(['num_batch_per_epoch', 'worker_init_fn', 'dataset', 'batch_sampler'])
-)
-_WRAPPER = Arguments(frozenset(['type', 'constructor', 'paramwise_cfg', 'optimizer']))
-
-
 def _check_type(path: str, node: Mapping, scope: str) -> None:
     name = node.get('type')
     # LoRAModel names layers in the same way.
     if not isinstance(name, str) or '.targets.' in path or find_classes(name, scope):
         return
-    known = {name for table in _tables(scope) for name in table}
-    if not known or '.' in name and not _registries(name.split('.')[0]):
+    known = {name for table in registered(scope) for name in table}
+    if not known or '.' in name and not registries(name.split('.')[0]):
         return  # of a package that is not installed: building says so
     close = difflib.get_close_matches(name.rpartition('.')[2], known, 1)
     hint = (
@@ -401,9 +263,9 @@ def _check_values(path: str, node: Mapping) -> None:
         value = node.get(name)
         # A checkpoint may also be a hook's settings.
         if isinstance(value, bool | int | float):
-            where = f'{path}.{name}' if path else name
+            setting = f'{path}.{name}' if path else name
             raise ValueError(
-                f'{where} must be the name of a file or folder, got {value!r}.'
+                f'{setting} must be the name of a file or folder, got {value!r}.'
             )
     if node.get('type') == 'KNNMonitorHook':
         ks, temperature = node.get('ks', ()), node.get('temperature', 1)

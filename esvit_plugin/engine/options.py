@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from .config_checks import check_work_dir
+from .configs import check_data_roots, drop_late_schedules, load_config
 from .launch import LAUNCHERS
 
 
@@ -58,9 +59,51 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=list(LAUNCHERS), default='none')
 
 
+def check_out_option(parser: argparse.ArgumentParser, out: str, ending: str) -> None:
+    """Refuse an ``--out`` of another ending, or in a folder that does not exist.
+
+    Args:
+        parser: It reports the mistake.
+        out: The value.
+        ending: How it must end, e.g. '.json'.
+
+    Raises:
+        SystemExit: If it is refused.
+    """
+    folder = os.path.dirname(os.path.abspath(out))
+    if not out.endswith(ending) or not os.path.isdir(folder):
+        article = 'an' if ending == '.npz' else 'a'
+        parser.error(
+            f'--out must be {article} {ending} file in an existing folder: {out}'
+        )
+
+
 def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
     """Choose the work folder: the option, the config's or one of its name."""
     name = os.path.splitext(os.path.basename(args.config))[0]
     default = cfg.get('work_dir') or os.path.join('work_dirs', name)
     cfg.work_dir = args.work_dir or default
     check_work_dir(cfg.work_dir)
+
+
+def load_run_config(args: argparse.Namespace) -> Config:
+    """Read the config of a training, and check what can be checked before it.
+
+    Args:
+        args: The command line, of ``add_run_options`` and with ``config``.
+
+    Returns:
+        The config, with its work folder.
+
+    Raises:
+        FileNotFoundError: If a data folder is missing or empty.
+        ValueError: If the config has a mistake or no model, or its work folder cannot
+            be made.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    check_data_roots(cfg)
+    drop_late_schedules(cfg)
+    set_work_dir(cfg, args)
+    if 'model' not in cfg:
+        raise ValueError(f'{args.config} has no model to train: model=dict(type=...).')
+    return cfg

@@ -104,8 +104,8 @@ def _explain(
         return f'{convert_first(path)}, then take DST with prefix={TEACHER!r}.'
     for other in (TEACHER, STUDENT, ''):
         if any(f'{other}{name}' in names for name in own):
-            where = f'under {other!r}' if other else 'without a prefix'
-            return f'{has}, but {where}: set init_cfg.prefix={other or None!r}.'
+            place = f'under {other!r}' if other else 'without a prefix'
+            return f'{has}, but {place}: set init_cfg.prefix={other or None!r}.'
     if any(f'{STUDENT}{name}' in own for name in names):
         return (
             f'{has}, but of its backbone alone: set model.backbone.init_cfg='

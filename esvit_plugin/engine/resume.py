@@ -85,7 +85,7 @@ def newest_checkpoint(folder: str) -> str | None:
             run is never begun again without a word.
     """
     target = _check_pointer(folder)
-    found, damaged = [], []
+    candidates, damaged = [], []
     for name in list_checkpoints(folder):
         path = os.path.join(folder, name)
         try:
@@ -94,9 +94,9 @@ def newest_checkpoint(folder: str) -> str | None:
             damaged.append(f'{name} {find_damage(path) or "cannot be read"}')
             continue
         if moment is not None:
-            found.append((moment, path))
+            candidates.append((moment, path))
     whole = None
-    for _, path in sorted(found, reverse=True):
+    for _, path in sorted(candidates, reverse=True):
         damage = find_damage(path)
         if damage is None:
             whole = path

@@ -1,6 +1,5 @@
 """mmengine's Runner, made to survive long trainings."""
 
-import copy
 import os
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..datasets.loaders import build_loader
 from .checkpoints import atomic_file, load_checkpoint_file, weights_only
 from .loops import ResumableTrainLoop
 from .pretrained_init import refuse_misfits
@@ -28,8 +28,6 @@ from .resume import (
     wrapper_parts,
 )
 
-# Seconds after which loader workers that give no batch end the run.
-WORKER_TIMEOUT = 1800
 # Default hooks that mmengine has without being told; it drops these alone by None.
 _MMENGINE_HOOKS = (
     'runtime_info',
@@ -132,22 +130,14 @@ class EsViTRunner(Runner):
         seed: int | None = None,
         diff_rank_seed: bool = False,
     ) -> DataLoader:
-        """Build a loader; its workers must answer, and without workers it works, too.
+        """Build a loader as ``datasets.loaders.build_loader`` does.
 
         Args:
-            dataloader: A loader or its config, see mmengine. ``timeout`` defaults to
-                1800 seconds with workers; options of workers are left out without.
+            dataloader: A loader or its config.
             seed: As in mmengine.
             diff_rank_seed: As in mmengine.
         """
-        if not isinstance(dataloader, DataLoader):
-            dataloader = copy.copy(dataloader)
-            if dataloader.get('num_workers', 0) > 0:
-                dataloader.setdefault('timeout', WORKER_TIMEOUT)
-            else:
-                for option in ('timeout', 'persistent_workers', 'prefetch_factor'):
-                    dataloader.pop(option, None)
-        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        return build_loader(dataloader, seed, diff_rank_seed)
 
     @master_only
     def save_checkpoint(

@@ -9,9 +9,8 @@ import time
 from types import FrameType
 from typing import Any
 
-# Slurm announces the end of an allocation by SIGUSR1, where it is asked to; a terminal
-# that is closed sends SIGHUP.
-SIGNALS = ('SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP')
+from ..datasets.loaders import SIGNALS
+
 # A launcher passes on the Ctrl-C that its processes got from the terminal, too.
 REPEATED = 2.0
 
@@ -73,40 +72,6 @@ class SignalKeeper:
 def name_of(number: int) -> str:
     """The name of a signal."""
     return signal.Signals(number).name
-
-
-class Shielded:
-    """The start of a loader worker that does not end by its parent's signals.
-
-    A terminal and a cluster signal all processes of a program. Workers that died of it
-    would take the unfinished iteration with them. Only the first SIGTERM is ignored:
-    by a second one a parent ends a worker that does not listen.
-
-    Args:
-        inner: What the worker does at its start otherwise.
-    """
-
-    def __init__(self, inner: Any = None) -> None:
-        self.inner = inner
-
-    def __call__(self, worker_id: int) -> None:
-        """Begin the worker."""
-        for name in SIGNALS:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, _ignore_once)
-        if self.inner is not None:
-            self.inner(worker_id)
-
-
-def _ignore_once(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def shield_workers(loader: Any) -> None:
-    """Protect the workers of a loader that has not started them yet."""
-    if loader.num_workers and not isinstance(loader.worker_init_fn, Shielded):
-        loader.worker_init_fn = Shielded(loader.worker_init_fn)
 
 
 def kill_workers() -> None:

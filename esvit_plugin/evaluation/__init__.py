@@ -6,6 +6,7 @@ from .correspondence import (
     best_matches,
     match_accuracy,
     match_regions,
+    match_views,
     region_map,
 )
 from .extraction import extract_features
@@ -13,7 +14,13 @@ from .frozen import FrozenBackbone
 from .knn import knn_accuracy, weighted_knn
 from .logistic_regression import ProbeResult, logistic_probe
 from .sweep_accuracy import LinearSweepAccuracy
-from .view_pairs import Placement, cropped_copy, mirrored_copy
+from .view_pairs import (
+    Placement,
+    ViewPair,
+    cropped_copy,
+    mirrored_copy,
+    open_pairs,
+)
 
 __all__ = [
     'BlockAttention',
@@ -21,6 +28,7 @@ __all__ = [
     'LinearSweepAccuracy',
     'Placement',
     'ProbeResult',
+    'ViewPair',
     'best_matches',
     'cropped_copy',
     'extract_features',
@@ -32,7 +40,9 @@ __all__ = [
     'mass_mask',
     'match_accuracy',
     'match_regions',
+    'match_views',
     'mirrored_copy',
+    'open_pairs',
     'region_map',
     'weighted_knn',
 ]

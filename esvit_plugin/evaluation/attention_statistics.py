@@ -1,9 +1,72 @@
 """How widely the heads of a block look: their entropy, and where their mass lies."""
 
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from .attention import BlockAttention
+from .attention import BlockAttention, Query, last_attention
+from .frozen import FrozenBackbone
+from .images import model_inputs
+
+
+class ImageEntropy(NamedTuple):
+    """Entropy of the heads of a block over images.
+
+    Args:
+        entropy: Mean of each head over images and queries, in nats.
+        num_images: How many images there were.
+        first_images: Paths and RGB uint8 arrays of the first of them.
+    """
+
+    entropy: list[float]
+    num_images: int
+    first_images: list[tuple[str, np.ndarray]]
+
+
+def attend(model: FrozenBackbone, image: np.ndarray) -> BlockAttention:
+    """Attention of the last block in one image, RGB uint8 of shape (H, W, 3)."""
+    return last_attention(model.backbone, model_inputs(model, image))
+
+
+def image_entropy(
+    model: FrozenBackbone,
+    images: Iterable[tuple[str, np.ndarray]],
+    queries: Sequence[Query] = (),
+    num_kept: int = 0,
+) -> ImageEntropy:
+    """Entropy of each head of the last block, mean over images.
+
+    Args:
+        model: The model.
+        images: Paths and images, as of ``open_images``.
+        queries: Queries to be drawn later, which the first image must have. Defaults
+            to none.
+        num_kept: How many of the first images to return. Defaults to 0.
+
+    Returns:
+        The entropies, the number of images, and the first of them.
+
+    Raises:
+        ValueError: If there is no image or no such query, or the backbone's attention
+            is not known.
+    """
+    total, count = torch.zeros(()), 0
+    first_images: list[tuple[str, np.ndarray]] = []
+    for path, image in images:
+        attention = attend(model, image)
+        if not count:
+            for query in queries:
+                attention.of_query(query)
+        total = total + head_entropy(attention)[0].cpu()
+        count += 1
+        if len(first_images) < num_kept:
+            first_images.append((path, image))
+    if not count:
+        raise ValueError('No image could be read, nothing is written.')
+    return ImageEntropy((total / count).tolist(), count, first_images)
 
 
 def head_entropy(attention: BlockAttention) -> Tensor:

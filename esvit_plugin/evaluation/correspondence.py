@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .images import model_inputs
-from .view_pairs import MIRRORED, Placement
+from .view_pairs import MIRRORED, Placement, ViewPair
 
 
 class Matches(NamedTuple):
@@ -23,17 +23,26 @@ class Matches(NamedTuple):
             shape (M,); None where there is no true place.
         error: Mean distance of the first region's centre from that true place; None
             likewise.
+        grid: Height and width of the first view's grid of regions.
     """
 
     pairs: Tensor
     similarity: float
     right: Tensor | None
     error: float | None
+    grid: tuple[int, int]
 
     @property
     def accuracy(self) -> float | None:
         """Share of right matches in percent; None where there is no true place."""
         return None if self.right is None else float(self.right.float().mean() * 100)
+
+    def measures(self) -> dict[str, float]:
+        """What there is of ``accuracy``, ``pixel_error`` and ``similarity``."""
+        values = dict(
+            accuracy=self.accuracy, pixel_error=self.error, similarity=self.similarity
+        )
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @torch.no_grad()
@@ -107,17 +116,35 @@ def match_regions(
     """
     flat = source.flatten(0, 1), target.flatten(0, 1)
     pairs, similarity = _best_matches(*flat, num_matches)
+    mean = float(similarity.mean())
+    grid = source.shape[0], source.shape[1]
     if place is None:
-        return Matches(pairs, float(similarity.mean()), None, None)
-    grids = source.shape[:2], target.shape[:2]
+        return Matches(pairs, mean, None, None, grid)
+    grids = grid, target.shape[:2]
     # In steps of the first grid.
-    apart = _offsets(pairs, *grids, place) * torch.tensor(step)
-    return Matches(
-        pairs,
-        float(similarity.mean()),
-        is_right(pairs, *grids, place),
-        float(apart.norm(dim=-1).mean()),
-    )
+    distances = (_offsets(pairs, *grids, place) * torch.tensor(step)).norm(dim=-1)
+    right = is_right(pairs, *grids, place)
+    return Matches(pairs, mean, right, float(distances.mean()), grid)
+
+
+def match_views(
+    model: Any, pair: ViewPair, num_matches: int = 10, source: str | None = None
+) -> Matches:
+    """Match the regions of a pair of views as a model sees them.
+
+    Args:
+        model: As for ``region_map``.
+        pair: The two views, of ``open_pairs``.
+        num_matches: How many matches to look at. Defaults to 10.
+        source: As for ``region_map``. Defaults to None.
+
+    Returns:
+        The matches, with an error in pixels of the first view.
+    """
+    first, second = (region_map(model, view, source) for view in pair.views)
+    height, width = pair.views[0].shape[:2]
+    step = height / first.shape[0], width / first.shape[1]
+    return match_regions(first, second, num_matches, step, pair.place)
 
 
 def _offsets(
@@ -164,5 +191,5 @@ def match_accuracy(
     Returns:
         Accuracy in percent, and mean error in the unit of ``step``.
     """
-    found: Any = match_regions(source, target, num_matches, step)
-    return found.accuracy, found.error
+    matches: Any = match_regions(source, target, num_matches, step)
+    return matches.accuracy, matches.error

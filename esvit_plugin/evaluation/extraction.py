@@ -1,13 +1,84 @@
-"""Pooled features of a whole data set."""
+"""Features of a whole data set: the one loop that all evaluations share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
+from mmengine.utils import ProgressBar
 from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+
+class FeatureBank:
+    """Features of images, and what belongs to them, filled batch by batch.
+
+    The memory for all images is taken with the first batch: joining batches at the
+    end would need it twice.
+
+    Args:
+        num_images: How many images there can be.
+    """
+
+    def __init__(self, num_images: int) -> None:
+        self.num_images = num_images
+        self._size = 0
+        self._arrays: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        """The number of images so far."""
+        return self._size
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The rows of all images so far, shape (N, ...), on the CPU.
+
+        Floating-point numbers are float32. Without an image the tensor is empty.
+        """
+        return self._arrays.get(name, torch.empty(0))[: self._size]
+
+    def append(self, **rows: Tensor) -> None:
+        """Add the images of a batch.
+
+        Args:
+            **rows: By name, shape (B, ...); each time the same names.
+        """
+        start = self._size
+        for name, values in rows.items():
+            if name not in self._arrays:
+                dtype = torch.float32 if values.is_floating_point() else values.dtype
+                shape = self.num_images, *values.shape[1:]
+                self._arrays[name] = torch.empty(shape, dtype=dtype)
+            self._arrays[name][start : start + len(values)] = values
+            self._size = start + len(values)
+
+
+@torch.no_grad()
+def run_batches(
+    model: Any,
+    loader: DataLoader,
+    extract: Callable[[Tensor], Any],
+    show_progress: bool = False,
+) -> Iterator[tuple[Any, Any]]:
+    """Run a model over the images of a loader, without gradients.
+
+    Args:
+        model: A model with a ``data_preprocessor``. Its mode is left to the caller.
+        loader: Each batch is a dict with ``inputs``, or None where all of its images
+            are damaged.
+        extract: Function of normalised images (B, 3, H, W).
+        show_progress: Whether to print a progress bar. Defaults to False.
+
+    Yields:
+        Each batch as the loader gave it, and what ``extract`` made of it.
+    """
+    num_images = len(loader.sampler)  # type: ignore[arg-type]
+    bar = ProgressBar(num_images) if show_progress else None
+    for batch in loader:
+        if batch is not None:
+            yield batch, extract(model.data_preprocessor(batch, False)['inputs'])
+        if bar is not None:
+            bar.update(min(loader.batch_size or 1, num_images - bar.completed))
 
 
 @torch.no_grad()
@@ -39,21 +110,13 @@ def extract_features(
             "extract_features needs the data set's order; set sampler=dict("
             "type='DefaultSampler', shuffle=False) in the dataloader."
         )
-    extract = extract or model.extract_feat
-    feats = torch.empty(0)
-    labels: list[int] = []
-    for batch in loader:
-        batch = model.data_preprocessor(batch, False)
-        found = extract(batch['inputs'])
-        if not labels:
-            # At once: joining parts would need the memory twice.
-            feats = torch.empty(len(loader.sampler), found.shape[1])  # type: ignore[arg-type]
-        feats[len(labels) : len(labels) + len(found)] = found
-        labels += [_label(sample) for sample in batch['data_samples']]
-    size = len(loader.dataset)  # type: ignore[arg-type]
-    shard = feats[: len(labels)], torch.tensor(labels)
+    bank = FeatureBank(len(loader.sampler))  # type: ignore[arg-type]
+    for batch, features in run_batches(model, loader, extract or model.extract_feat):
+        bank.append(features=features, labels=_labels(batch['data_samples']))
+    shard = bank['features'], bank['labels']
     if get_world_size() == 1:
         return shard
+    size = len(loader.dataset)  # type: ignore[arg-type]
     # The sampler deals images out in turn, and pads the shares to one length.
     merged = [
         torch.stack(parts, 1).flatten(0, 1)[:size]
@@ -62,12 +125,16 @@ def extract_features(
     return merged[0], merged[1]
 
 
-def _label(sample: DataSample) -> int:
-    label = sample.get('gt_label')
-    if label is None:
-        raise ValueError(
-            'k-NN evaluation needs labels, but the data set gives none for '
-            f'{sample.get("img_path", "an image")}. Use a labelled data set, e.g. '
-            "dict(type='CustomDataset', data_root=..., with_label=True)."
-        )
-    return int(label)
+def _labels(samples: Sequence[DataSample]) -> Tensor:
+    """Classes (B,) of labelled images."""
+    labels = []
+    for sample in samples:
+        label = sample.get('gt_label')
+        if label is None:
+            raise ValueError(
+                'k-NN evaluation needs labels, but the data set gives none for '
+                f'{sample.get("img_path", "an image")}. Use a labelled data set, e.g. '
+                "dict(type='CustomDataset', data_root=..., with_label=True)."
+            )
+        labels.append(int(label))
+    return torch.tensor(labels)

@@ -51,9 +51,10 @@ def _read(
             yield source, np.asarray(TF.center_crop(photo, [size, size]))
             continue
         for index, path in enumerate(source.paths):
-            found = source[index]
-            if found is not None:
-                yield path, found[1].flip(0).permute(1, 2, 0).numpy()
+            sample = source[index]
+            if sample is not None:
+                bgr = sample[1]
+                yield path, bgr.flip(0).permute(1, 2, 0).numpy()
 
 
 def model_inputs(model: Any, image: np.ndarray) -> Tensor:

@@ -6,11 +6,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.device import get_device
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..models import EsViT
 from ..models.checks import check_temperatures
+from ..models.view_and_regions import take_view
 from .extraction import extract_features
 
 
@@ -106,10 +109,9 @@ def _nearest(
     indices = torch.empty_like(best, dtype=torch.long)
     for start in range(0, len(feats), block_size):
         block = F.normalize(feats[start : start + block_size].float(), dim=1)
-        found, places = (queries @ block.T).topk(min(number, len(block)), dim=1)
-        best, indices = (
-            torch.cat(pair, 1) for pair in ((best, found), (indices, places + start))
-        )
+        in_block, rows = (queries @ block.T).topk(min(number, len(block)), dim=1)
+        best = torch.cat([best, in_block], 1)
+        indices = torch.cat([indices, rows + start], 1)
         best, order = best.topk(min(number, best.shape[1]), dim=1)
         indices = indices.gather(1, order)
     return best, indices
@@ -146,3 +148,43 @@ def knn_accuracy(
     return weighted_knn(
         train[0], train[1], test[0], test[1], ks=ks, temperature=temperature
     )
+
+
+def find_loaders(cfg: Config, path: str) -> tuple[dict, dict]:
+    """Find the loader of the images that vote, and that of those to classify.
+
+    They are those of the config's ``KNNMonitorHook``, or else its variables
+    ``knn_dataloader`` and ``knn_val_dataloader``.
+
+    Args:
+        cfg: The config.
+        path: Its file.
+
+    Returns:
+        The configs of the two loaders.
+
+    Raises:
+        ValueError: If it does not say which images.
+    """
+    for hook in cfg.get('custom_hooks', []):
+        if hook['type'] == 'KNNMonitorHook':
+            return hook['train_dataloader'], hook['val_dataloader']
+    if 'knn_dataloader' in cfg and 'knn_val_dataloader' in cfg:
+        return cfg.knn_dataloader, cfg.knn_val_dataloader
+    raise ValueError(
+        f'{path} has no KNNMonitorHook in custom_hooks, which says what images to '
+        'classify; add one with a train_dataloader and a val_dataloader.'
+    )
+
+
+def extract_view(model: Any, images: Tensor, source: str) -> Tensor:
+    """Features (B, C) of whole images, of an EsViT or a method of mmpretrain.
+
+    Args:
+        model: The model.
+        images: Normalised images, shape (B, 3, H, W).
+        source: 'teacher' or 'student' of an EsViT.
+    """
+    if isinstance(model, EsViT):
+        return model.extract_feat(images, source)
+    return take_view(model.backbone, model.extract_feat(images))

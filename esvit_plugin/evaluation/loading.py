@@ -32,7 +32,8 @@ _IMAGENET = dict(
     mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
 _HEADS = ('head.', 'fc.')
-# Buffers that some versions store and others compute; the last is not used here.
+# Ends of names of buffers. The first two are computed where a checkpoint lacks them,
+# the last is only counted in training.
 _NO_WEIGHTS = ('attn_mask', 'relative_position_index', 'num_batches_tracked')
 _REMEDY = {
     AUTO: 'Give the config of that model, or timm::NAME, instead of auto.',
@@ -45,28 +46,31 @@ def load_backbone(
 ) -> FrozenBackbone:
     """Load the backbone of a checkpoint, to be evaluated.
 
-    Every weight of the backbone must be in the checkpoint, and every weight of the
-    checkpoint, but those of heads and necks, in the backbone.
+    The checkpoint must have every weight of the backbone, and besides these only
+    weights of heads and necks.
 
     Args:
-        config: What the checkpoint is of. A config of an ``EsViT``; one of any other
-            model of mmpretrain that has a ``backbone``, such as an
-            ``ImageClassifier``, ``MoCoV3`` or ``MAE`` (a path, or a name of
-            ``get_model``); 'timm::NAME' for weights of timm's model NAME; or 'auto'
-            for a plain classifier or backbone (Swin, ViL, CvT, DeiT or ResNet) by the
-            names of the Swin authors, torchvision, timm or the EsViT authors.
-        checkpoint: The file. That of an ``ImageClassifier`` has mmpretrain's names,
-            or the plain ones of 'auto'.
+        config: The model that the checkpoint is of:
+
+            - the config of an ``EsViT``, or of another model of mmpretrain with a
+              ``backbone``, such as an ``ImageClassifier``, ``MoCoV3`` or ``MAE``: a
+              path, or a name of ``get_model``;
+            - 'timm::NAME', timm's model NAME;
+            - 'auto', a plain classifier or backbone (Swin, ViL, CvT, DeiT or ResNet)
+              whose weights have the names of the Swin authors, torchvision, timm or
+              the EsViT authors. Its architecture is found from the weights.
+        checkpoint: The file. For the config of an ``ImageClassifier`` its weights may
+            have mmpretrain's names, or those that 'auto' knows.
         student: Take an ``EsViT``'s student. Defaults to False, its teacher.
 
     Returns:
-        The backbone on the CPU, with the normalisation of the config, of timm's model,
-        or else of ImageNet.
+        The backbone on the CPU, with the normalisation of its config or of timm's
+        model; with ImageNet's where these have none.
 
     Raises:
-        ValueError: If there is no such config, it has no backbone, or a student is
-            asked for where there is none, or the checkpoint is damaged, not finite
-            or of an unknown kind.
+        ValueError: If there is no such config, it has no backbone, or no student that
+            was asked for; or if the checkpoint is damaged, not finite or of an unknown
+            kind.
         RuntimeError: If checkpoint and backbone do not fit; the message names the
             weights.
         FileNotFoundError: If a file does not exist.
@@ -121,10 +125,11 @@ def network_of(config: str | os.PathLike, student: bool = False) -> str:
     elif name != AUTO:
         cfg = find_model_config(name)
         init_default_scope('mmpretrain')
-        found = cfg['type']
-        kind = found if isinstance(found, str) else found.__name__
-        built = MODELS.get(found) if isinstance(found, str) else found
-        if built is not None and issubclass(built, EsViT):
+        model_type = cfg['type']
+        by_name = isinstance(model_type, str)
+        kind = model_type if by_name else model_type.__name__
+        model_class = MODELS.get(model_type) if by_name else model_type
+        if model_class is not None and issubclass(model_class, EsViT):
             return 'student' if student else 'teacher'
         if not isinstance(cfg.get('backbone'), dict):
             raise ValueError(
@@ -163,9 +168,10 @@ def _recognised(
         raise ValueError(f'{checkpoint}: {error} {_REMEDY[AUTO]}') from error
     if cfg['type'] == 'EsViTSwin':
         if {'head.weight', 'head.fc.weight'} & set(weights):
-            # Classifiers were trained with torch's eps, EsViT with its own.
+            # A classifier was trained with torch's default eps, EsViT with 1e-6.
             cfg['norm_cfg'] = dict(type='LN', eps=1e-5)
-        # One window in all stages: the last map is not smaller.
+        # Large enough that the last map is not smaller than a window, which would
+        # otherwise shrink in that stage.
         stages = sum('downsample.norm.weight' in name for name in weights)
         least = cfg['window_size'] * cfg['patch_size'] * 2**stages
         cfg.setdefault('img_size', max(224, least))
@@ -207,7 +213,7 @@ def _timm(
 def _backbone_weights(
     backbone: nn.Module, weights: dict[str, Tensor], checkpoint: str
 ) -> dict[str, Tensor]:
-    """The weights of a config's backbone, by its own names as far as they are known."""
+    """The weights of a config's backbone, renamed to its own names if need be."""
     if any(name.startswith('teacher.backbone.') for name in weights):
         raise ValueError(
             f'{checkpoint} has a student and a teacher: give the config of that EsViT, '
@@ -221,11 +227,12 @@ def _backbone_weights(
             n: v for n, v in weights.items() if n in own or not n.startswith(_HEADS)
         }
         if own - set(kept):
-            # If that fails, loading says what is missing.
+            # Names that are not known either: loading says what is missing.
             with contextlib.suppress(ValueError):
                 kept = rename_released(_without_heads(kept))
     if isinstance(backbone, SwinTransformer):
-        # The name in old checkpoints, which mmpretrain's own class alone converts.
+        # Old checkpoints call the last norm 'norm'. mmpretrain renames it when it loads
+        # a Swin, but not when it loads a class derived from that.
         last = f'norm{backbone.num_layers - 1}.'
         kept = {re.sub(r'^norm\.', last, n): v for n, v in kept.items()}
     return kept
@@ -243,10 +250,10 @@ def _load(
     shapes: list[str] = []
     problem = ''
     try:
-        found = backbone.load_state_dict(weights, strict=False)
-        # Some backbones leave buffers out that they compute.
-        missing = set(found.missing_keys) - set(weights)
-        left_over = set(found.unexpected_keys)
+        keys = backbone.load_state_dict(weights, strict=False)
+        # Some backbones compute buffers anew and report those of the file as missing.
+        missing = set(keys.missing_keys) - set(weights)
+        left_over = set(keys.unexpected_keys)
     except (RuntimeError, AssertionError) as error:
         problem = ' '.join(str(error).split())[:200]
         missing, left_over = set(own) - set(weights), set(weights) - set(own)

@@ -141,15 +141,15 @@ def search(
     last = len(values) - 1
     # A power of two, so that the distance ends at 1.
     step = 2 ** max(0, int(np.log2(max(1, last / 6))))
-    found = {i: evaluate(float(values[i])) for i in {*range(0, last, step), last}}
+    scores = {i: evaluate(float(values[i])) for i in {*range(0, last, step), last}}
     while step > 1:
         step //= 2
         # Of equal ones the smaller, as in the choice at the end.
-        best = max(found, key=lambda i: (found[i], -i))
+        best = max(scores, key=lambda i: (scores[i], -i))
         for i in (best - step, best + step):
-            if 0 <= i <= last and i not in found:
-                found[i] = evaluate(float(values[i]))
-    return {float(values[i]): found[i] for i in sorted(found)}
+            if 0 <= i <= last and i not in scores:
+                scores[i] = evaluate(float(values[i]))
+    return {float(values[i]): scores[i] for i in sorted(scores)}
 
 
 def _checked(name: str, feats: Any, labels: Any, metric: str) -> _Split:
@@ -244,12 +244,12 @@ def _fit_scores(
     return classifier.predict(tested)
 
 
-def _accuracy(found: np.ndarray, labels: np.ndarray) -> float:
-    return float((found == labels).mean())
+def _accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    return float((predicted == labels).mean())
 
 
-def _mean_per_class(found: np.ndarray, labels: np.ndarray) -> float:
-    hits = found == labels
+def _mean_per_class(predicted: np.ndarray, labels: np.ndarray) -> float:
+    hits = predicted == labels
     return float(np.mean([hits[labels == k].mean() for k in np.unique(labels)]))
 
 
@@ -261,7 +261,7 @@ def _roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
 
 def _map11(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean of the classes' 11-point average precisions; classes never seen are out."""
-    found = []
+    precisions = []
     for score, label in zip(scores.T, labels.T, strict=True):
         counted = label != IGNORED
         positive = label[counted] == 1
@@ -271,8 +271,8 @@ def _map11(scores: np.ndarray, labels: np.ndarray) -> float:
             precision = hits / np.arange(1, len(hits) + 1)
             # In integers: 0.1 steps would miss recalls that rounding lowers.
             reached = [10 * hits >= t * hits[-1] for t in range(11)]
-            found.append(np.mean([precision[rows].max() for rows in reached]))
-    return float(np.mean(found))
+            precisions.append(np.mean([precision[rows].max() for rows in reached]))
+    return float(np.mean(precisions))
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = dict(

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
-from mmengine.utils import ProgressBar
 from mmpretrain.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..engine.configs import load_config
+from .extraction import FeatureBank, run_batches
 from .frozen import FrozenBackbone
 from .logistic_regression import IGNORED, logistic_probe
 
@@ -128,43 +127,23 @@ def evaluate(
     feats = []
     for split, dataset in zip(SPLITS, datasets, strict=True):
         print(f'{cfg.name}, {split}: {len(dataset)} images', flush=True)
-        feats.append(extract_all(model, extract, dataset, loader))
+        bank = FeatureBank(len(dataset))
+        batches = DataLoader(dataset, collate_fn=default_collate, **loader)
+        for _, features in run_batches(model, batches, extract, show_progress=True):
+            bank.append(features=features)
+        feats.append(bank['features'].numpy())
         print()
     print(f'{cfg.name}: fitting, which may take minutes', flush=True)
-    found = logistic_probe(
-        feats[0],
-        labels[0],
-        feats[1],
-        labels[1],
-        feats[2],
-        labels[2],
-        metric=cfg.metric,
-    )
+    train, val, test = zip(feats, labels, strict=True)
+    probe = logistic_probe(*train, *val, *test, metric=cfg.metric)
     return dict(
-        value=found.value,
+        value=probe.value,
         metric=cfg.metric,
-        c=found.best_c,
-        sweep={f'{c:.3g}': value for c, value in found.sweep.items()},
+        c=probe.best_c,
+        sweep={f'{c:.3g}': value for c, value in probe.sweep.items()},
         images=[len(dataset) for dataset in datasets],
         seconds=time.time() - start,
     )
-
-
-@torch.no_grad()
-def extract_all(
-    model: FrozenBackbone,
-    extract: Callable[[Tensor], Tensor],
-    dataset: Any,
-    loader: dict[str, Any],
-) -> np.ndarray:
-    """Features (N, C) of a data set, in its order."""
-    bar = ProgressBar(len(dataset))
-    feats = []
-    for batch in DataLoader(dataset, collate_fn=default_collate, **loader):
-        images = model.data_preprocessor(batch, False)['inputs']
-        feats.append(extract(images).float().cpu().numpy())
-        bar.update(len(images))
-    return np.concatenate(feats)
 
 
 def read_labels(dataset: Any, cfg: Config) -> np.ndarray:

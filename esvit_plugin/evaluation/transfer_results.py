@@ -99,14 +99,14 @@ def table(columns: list[Column]) -> str:
     results = [column['results'] for column in columns]
     titles = ['%'] if len(columns) == 1 else [f'{name}, %' for name in labels(columns)]
     lines = [_row('data set', 'metric', *titles), '|' + '---|' * (2 + len(columns))]
-    for name in in_order(name for found in results for name in found):
+    for name in in_order(name for column in results for name in column):
         title = load_config(config_path(name)).name
-        metric = next(found[name]['metric'] for found in results if name in found)
-        lines.append(_row(title, metric, *(_value(found, name) for found in results)))
-    both = [name for name in results[0] if all(name in found for found in results)]
+        metric = next(c[name]['metric'] for c in results if name in c)
+        lines.append(_row(title, metric, *(_value(column, name) for column in results)))
+    both = [name for name in results[0] if all(name in column for column in results)]
     done = [name for name in NAMES if name in both]
     if done:
-        means = (np.mean([found[name]['value'] for name in done]) for found in results)
+        means = (np.mean([c[name]['value'] for name in done]) for c in results)
         lines.append(
             _row(
                 f'mean of {len(done)} of {len(NAMES)}', '', *(f'{m:.2f}' for m in means)

@@ -1,5 +1,7 @@
 """Pairs of views whose regions are matched, and where the second shows the first."""
 
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from ..datasets.transforms.view_group import Augment, ViewGroup
+from .images import open_images
 
 # The image and its mirrored copy, a crop of it, or another image.
 PAIRS = ('mirrored', 'crop', 'other')
@@ -50,6 +53,75 @@ class Placement(NamedTuple):
 
 
 MIRRORED = Placement(mirrored=True)
+
+
+class ViewPair(NamedTuple):
+    """Two views whose regions are matched.
+
+    Args:
+        paths: Path or name of the image, or of both images.
+        views: RGB uint8 arrays of one shape (S, S, 3).
+        place: Where the second view lies in the first; None where it is of another
+            image.
+    """
+
+    paths: list[str]
+    views: tuple[np.ndarray, np.ndarray]
+    place: Placement | None
+
+
+def open_pairs(
+    sources: Sequence[str],
+    size: int = 224,
+    kind: str = 'mirrored',
+    seed: int = 0,
+    jitter_prob: float = JITTER_PROB,
+) -> Iterator[ViewPair]:
+    """Images, each paired with a second view.
+
+    Args:
+        sources: As for ``open_images``.
+        size: Side of the images in pixels. Defaults to 224.
+        kind: What the second view is, one of ``PAIRS``: 'mirrored', the image's
+            mirrored copy; 'crop', a crop of it; 'other', a crop of the next image.
+            Defaults to 'mirrored'.
+        seed: Of the second views; that of an image depends on its number, too.
+            Defaults to 0.
+        jitter_prob: How often colours of second views are jittered. Defaults to 0.8.
+
+    Returns:
+        Iterator over the pairs. Damaged files are left out with a warning.
+
+    Raises:
+        FileNotFoundError: If a source does not exist; before the first pair.
+        ValueError: If a folder has no image; likewise.
+    """
+    images = open_images(sources, size)
+    if kind == 'other':
+        return _pairs_of_images(images, seed, jitter_prob)
+    return _pairs_of_copies(images, kind, seed, jitter_prob)
+
+
+def _pairs_of_images(
+    images: Iterator[tuple[str, np.ndarray]], seed: int, jitter_prob: float
+) -> Iterator[ViewPair]:
+    neighbours = itertools.pairwise(images)
+    for number, ((path, image), (other_path, other)) in enumerate(neighbours):
+        rng = np.random.default_rng([seed, number])
+        view, _ = cropped_copy(other, rng, jitter_prob=jitter_prob)
+        yield ViewPair([path, other_path], (image, view), None)
+
+
+def _pairs_of_copies(
+    images: Iterator[tuple[str, np.ndarray]], kind: str, seed: int, jitter_prob: float
+) -> Iterator[ViewPair]:
+    for number, (path, image) in enumerate(images):
+        rng = np.random.default_rng([seed, number])
+        if kind == 'crop':
+            view, place = cropped_copy(image, rng, jitter_prob=jitter_prob)
+        else:
+            view, place = mirrored_copy(image, rng, jitter_prob), MIRRORED
+        yield ViewPair([path], (image, view), place)
 
 
 def mirrored_copy(

@@ -53,10 +53,7 @@ def files(tmp_path):
     first = [(f'a{i}', encoded(i, side=sides.get(i, 24))) for i in range(5)]
     assert len(first[2][1]) > 1 << 18
     second = [(f'b{i}', encoded(10 + i)) for i in range(4)]
-    return [
-        write(tmp_path / 'a.tsv', first),
-        write(tmp_path / 'b.tsv', second),
-    ]
+    return [write(tmp_path / 'a.tsv', first), write(tmp_path / 'b.tsv', second)]
 
 
 SEEDS = [0, 1, 2, 3, 4, 10, 11, 12, 13]
@@ -94,11 +91,8 @@ def test_pipelines(files, tmp_path):
             ],
         )
     )
-    sample = dataset[0]
-    assert [tuple(views.shape) for views in sample['inputs']] == [
-        (2, 3, 224, 224),
-        (8, 3, 96, 96),
-    ]
+    shapes = [tuple(views.shape) for views in dataset[0]['inputs']]
+    assert shapes == [(2, 3, 224, 224), (8, 3, 96, 96)]
     loaded = TSVDataset(files[0], pipeline=PIPELINE[:1])[1]
     wanted = np.asarray(Image.open(io.BytesIO(jpeg(1))))[..., ::-1]
     assert np.abs(loaded['img'].astype(int) - wanted).max() <= 2
@@ -141,10 +135,8 @@ def test_index_without_last_newline_and_with_cr(tmp_path):
     path.write_bytes(b'\r\n'.join(lines))
     (tmp_path / 'a.lineidx').write_text(f'0\r\n{len(lines[0]) + 2}\r\n')
     assert images(TSVDataset(str(path))) == expected([0, 1])
-    assert read_tsv_index(build_tsv_index(str(path), force=True)).tolist() == [
-        0,
-        len(lines[0]) + 2,
-    ]
+    index = read_tsv_index(build_tsv_index(str(path), force=True))
+    assert index.tolist() == [0, len(lines[0]) + 2]
 
 
 def test_large_index_is_small(tmp_path):
@@ -260,11 +252,8 @@ def test_missing_files(files, tmp_path):
         )
         refused('data_root.*nowhere', 'a.tsv', tmp_path / 'nowhere', **missing)
         path = write(tmp_path / 'c.tsv', [('a', encoded(0))], index=False)
-        refused(
-            'no index .*c.lineidx.8b or .*c.lineidx.*tsv_index.py .*c.tsv',
-            path,
-            **missing,
-        )
+        message = 'no index .*c.lineidx.8b or .*c.lineidx.*tsv_index.py .*c.tsv'
+        refused(message, path, **missing)
     with pytest.raises(FileNotFoundError, match='gone.tsv'):
         build_tsv_index(gone)
     (tmp_path / 'empty.tsv').touch()
@@ -383,13 +372,10 @@ def test_bad_labels(tmp_path, label, label_map, problem):
 
 @pytest.mark.parametrize('text', ['', 'cat\ncat\n', 'cat\t0\ndog\tx\n', 'cat\n\n'])
 def test_bad_label_maps(files, tmp_path, text):
-    (tmp_path / 'map.txt').write_text(text)
-    refused(
-        'map.txt(, line 2| is empty)',
-        files,
-        label_column=1,
-        label_map=str(tmp_path / 'map.txt'),
-    )
+    path = tmp_path / 'map.txt'
+    path.write_text(text)
+    message = 'map.txt(, line 2| is empty)'
+    refused(message, files, label_column=1, label_map=str(path))
 
 
 def test_tool(tmp_path, monkeypatch, capsys):

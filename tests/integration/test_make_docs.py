@@ -30,17 +30,18 @@ pytestmark = pytest.mark.slow
 
 MISC = ROOT / 'tools' / 'misc'
 PHOTOS = ('astronaut', 'coffee')
-QUICK = (
-    'train_cfg.max_epochs=1',
-    'train_dataloader.batch_size=16',
-    'train_dataloader.num_workers=0',
-    'train_dataloader.persistent_workers=False',
-    'default_hooks.logger.interval=1',
-)
+QUICK = """
+_base_ = {base!r}
+train_cfg = dict(max_epochs=1)
+"""
+QUICK_LOADER = """
+train_dataloader = dict(batch_size=16, num_workers=0, persistent_workers=False)
+default_hooks = dict(logger=dict(interval=1))
+"""
 
 
 @pytest.fixture
-def tools(monkeypatch):
+def tools(monkeypatch, tmp_path):
     """The modules, whose commands run here on two crops of each photograph."""
     monkeypatch.syspath_prepend(str(MISC))
     monkeypatch.chdir(ROOT)
@@ -68,18 +69,29 @@ def tools(monkeypatch):
             output = ''
         else:
             output = run_tool(words[0].removeprefix('tools/'), *words[1:])
-        return tool_runs.Done(tool_runs._wrapped(['python', *words]), output)
+        return tool_runs.Done(tool_runs.wrapped(['python', *words]), output)
 
+    config = tmp_path / 'esvit_swin_photos.py'
+    config.write_text(QUICK.format(base=str(ROOT / tool_runs.CONFIG)) + QUICK_LOADER)
+    probe = tmp_path / 'probe.py'
+    probe.write_text(QUICK.format(base=str(ROOT / make_docs.PROBE)))
     for module in (make_docs, regions_experiment, tool_runs):
         monkeypatch.setattr(module, 'run', run)
-    for module in (make_docs, regions_experiment):
-        monkeypatch.setattr(module, 'PHOTO_NAMES', PHOTOS)
+        monkeypatch.setattr(module, 'CONFIG', str(config))
+    monkeypatch.setattr(make_docs, 'PROBE', str(probe))
+    monkeypatch.setattr(make_docs, 'SETS', make_docs.SETS[:1])
+    monkeypatch.setattr(make_docs, 'WORK_DIR', str(tmp_path / 'run'))
+    monkeypatch.setattr(make_docs, 'OUT', tmp_path / 'docs')
+    monkeypatch.setattr(regions_experiment, 'WORK_DIR', str(tmp_path / 'runs'))
+    monkeypatch.setattr(regions_experiment, 'OUT', tmp_path / 'regions.md')
+    monkeypatch.setattr(regions_experiment, 'SEEDS', (0,))
+    monkeypatch.setattr(regions_experiment, 'COPIES', 1)
+    monkeypatch.setattr(tool_runs, 'PHOTO_NAMES', PHOTOS)
     return tool_runs
 
 
-def call(module, *args):
-    argv = [str(MISC / f'{module}.py'), *(str(arg) for arg in args)]
-    with mock.patch.object(sys, 'argv', argv):
+def call(module):
+    with mock.patch.object(sys, 'argv', [f'{module}.py']):
         sys.modules[module].main()
 
 
@@ -102,24 +114,19 @@ def rows(text):
     return {line[0]: line[1:] for line in cells}
 
 
+def test_a_failing_tool_leaves_the_page_as_it_was(tools, tmp_path, monkeypatch):
+    monkeypatch.setattr('make_docs.train', lambda _: (None, 'a.pth'))
+    monkeypatch.setattr('make_docs.save_untrained', lambda *_: None)
+    monkeypatch.setattr('make_docs.run', mock.Mock(side_effect=ValueError))
+    with pytest.raises(ValueError):
+        call('make_docs')
+    assert not (tmp_path / 'docs').exists()
+
+
 def test_the_page_of_the_demo(tools, tmp_path):
+    call('make_docs')
     work_dir, out = tmp_path / 'run', tmp_path / 'docs'
-    args = ('--work-dir', work_dir, '-o', out, '--cfg-options', *QUICK)
-    probe = ('--probe-options', 'train_cfg.max_epochs=1')
-
-    with pytest.raises(FileNotFoundError, match='no config file .*nowhere.py'):
-        call('make_docs', *args, '--datasets', tmp_path / 'nowhere.py')
-    assert not work_dir.exists()
-    # A tool fails: nothing is written.
-    with pytest.raises(ValueError, match="unknown type 'Nothing'"):
-        call('make_docs', *args, *probe, 'model.head.type=Nothing')
-    assert not out.exists()
     checkpoint = work_dir / 'epoch_1.pth'
-    before = checkpoint.stat().st_mtime_ns
-
-    sets = ('--datasets', ROOT / 'configs' / 'demo' / 'transfer_photos.py')
-    call('make_docs', *args, *probe, *sets)
-    assert checkpoint.stat().st_mtime_ns == before  # not trained again
 
     text = (out / 'demo.md').read_text()
     found = rows(text)
@@ -152,52 +159,40 @@ def test_the_page_of_the_demo(tools, tmp_path):
 
 
 def test_the_page_of_the_region_task(tools, tmp_path):
-    work_dir, out = tmp_path / 'runs', tmp_path / 'regions.md'
-    args = ('--work-dir', work_dir, '-o', out, '--size', 128, '--copies', 1)
-    options = ('--cfg-options', *QUICK)
-    call('regions_experiment', *args, '--seeds', 0, *options)
-    found = {
-        name: json.loads((work_dir / f'{name}_0' / 'result.json').read_text())
-        for name in ('random', 'view', 'both')
-    }
-    for name, result in found.items():
-        folder = work_dir / f'{name}_0'
-        config = work_dir / f'{name.replace("random", "both")}_0'
+    call('regions_experiment')
+    text = (tmp_path / 'regions.md').read_text()
+    commands = text.replace(' \\\n   ', '')
+    for name, title in sys.modules['regions_experiment'].NETWORKS.items():
+        folder = tmp_path / 'runs' / f'{name}_0'
+        config = tmp_path / 'runs' / f'{name.replace("random", "both")}_0'
         weights = 'untrained.pth' if name == 'random' else 'epoch_1.pth'
         measures = correspondence(
-            str(config / 'esvit_swin_photos.py'), folder / weights, 128
+            str(config / 'esvit_swin_photos.py'), folder / weights, 256
         )
-        assert [result['accuracy'], result['pixel_error']] == pytest.approx(measures)
+        # One seed has no standard deviation.
+        cells = [f'{value:.1f} ({value:.1f})' for value in measures]
+        assert rows(text)[title][:2] == cells
         state = torch.load(folder / weights)['state_dict']
         assert any('region' in key for key in state) == (name != 'view')
-    assert 'seed=0' in found['view']['commands'][0]
+    assert 'randomness.seed=0 model.region_neck=None' in commands
 
-    # As if seed 1 had been measured too; nothing is run again.
-    for name, result in found.items():
-        values = {key: result[key] + 4 for key in ('accuracy', 'pixel_error', 'knn')}
-        settings = json.loads(
-            json.dumps(result['settings']).replace('seed=0', 'seed=1')
-        )
-        (work_dir / f'{name}_1').mkdir()
-        (work_dir / f'{name}_1' / 'result.json').write_text(
-            json.dumps({**result, **values, 'settings': settings})
-        )
-    with mock.patch('regions_experiment.run', side_effect=AssertionError):
-        call('regions_experiment', *args, '--seeds', 0, 1, *options)
-        text = out.read_text()
-        with pytest.raises(ValueError, match=r'both_0/result.json is of .*remove the'):
-            call('regions_experiment', *args, '--seeds', 0, 1)
-    knn = found['both']['knn']
-    cell = rows(text)['view and region task (V+R)'][2]
+
+def test_the_experiment_summarises_its_seeds(tools):
+    import regions_experiment as experiment
+
+    values = {
+        'random': [dict(accuracy=1, pixel_error=9, knn=30)] * 2,
+        'view': [dict(accuracy=4, pixel_error=8, knn=40)] * 2,
+        'both': [dict(accuracy=x, pixel_error=8, knn=x) for x in (3, 7)],
+    }
+    table, changes = experiment.summary(values)
     # The standard deviation of two values that differ by 4.
-    assert cell == f'{knn + 2:.1f} ± 2.8 ({knn:.1f}, {knn + 4:.1f})'
-    change = knn - found['view']['knn']
-    higher = 2 if change > 0 else 0
-    assert (
-        f'V+R minus V is {change:.1f} ± 0.0 ({change:.1f}, {change:.1f}); V+R is '
-        f'higher for {higher} of 2 seeds.'
-    ) in text
-    assert all(command in text for command in found['view']['commands'])
+    cells = rows(table)['view and region task (V+R)']
+    assert cells == ['5.0 ± 2.8 (3.0, 7.0)', '8.0 ± 0.0 (8.0, 8.0)', cells[0]]
+    assert changes.splitlines()[0] == (
+        '* at the mirrored place, %: V+R minus V is 1.0 ± 2.8 (-1.0, 3.0); V+R is '
+        'higher for 1 of 2 seeds.'
+    )
 
 
 def test_a_command_is_shown_and_its_failure_raised(capfd, monkeypatch):
@@ -211,7 +206,7 @@ def test_a_command_is_shown_and_its_failure_raised(capfd, monkeypatch):
         done.number('knn ([0-9]+)')
     with pytest.raises(tool_runs.subprocess.CalledProcessError, match='status 3'):
         tool_runs.run('-c', 'raise SystemExit(3)')
-    wrapped = tool_runs._wrapped(['python', *['a b'] * 30])
+    wrapped = tool_runs.wrapped(['python', *['a b'] * 30])
     words = tool_runs.shlex.split(wrapped.replace('\\\n', ''))
     assert words == ['python', *['a b'] * 30]
     assert max(map(len, wrapped.splitlines())) <= 88

@@ -13,19 +13,18 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from mmengine.device import get_device
 
 from esvit_plugin import load_backbone
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import run_tool
-from esvit_plugin.evaluation import FrozenBackbone, head_entropy, last_attention
 from esvit_plugin.evaluation.attention import BlockAttention, Query
-from esvit_plugin.evaluation.images import model_inputs, open_images
+from esvit_plugin.evaluation.attention_statistics import attend, image_entropy
+from esvit_plugin.evaluation.images import open_images
 from esvit_plugin.evaluation.options import (
     add_model_options,
     add_picture_options,
@@ -33,8 +32,6 @@ from esvit_plugin.evaluation.options import (
 )
 from esvit_plugin.visualization import draw_attention
 from esvit_plugin.visualization.figures import check_matplotlib
-
-Images = list[tuple[str, np.ndarray]]
 
 
 def query(text: str) -> Query:
@@ -78,46 +75,24 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def attend(model: FrozenBackbone, image: np.ndarray) -> BlockAttention:
-    """Attention in one image."""
-    return last_attention(model.backbone, model_inputs(model, image))
-
-
-def measure(
-    model: FrozenBackbone,
-    images: Iterable[tuple[str, np.ndarray]],
-    queries: list[Query],
-    num_kept: int,
-) -> tuple[list[float], int, Images]:
-    """Entropy of each head over the images.
-
-    Args:
-        model: The model.
-        images: Paths and images.
-        queries: Of the pictures; tried on the first image.
-        num_kept: How many images to return.
-
-    Returns:
-        The entropies in nats, the number of images, and the first of them.
-
-    Raises:
-        ValueError: If there is no image or no such query, or the backbone's attention
-            is not known.
-    """
-    total, count = torch.zeros(()), 0
-    kept: Images = []
-    for path, image in images:
-        attention = attend(model, image)
-        if not count:
-            for place in queries:
-                attention.of_query(place)
-        total = total + head_entropy(attention)[0].cpu()
-        count += 1
-        if len(kept) < num_kept:
-            kept.append((path, image))
-    if not count:
-        raise ValueError('No image could be read, nothing is written.')
-    return (total / count).tolist(), count, kept
+def draw(
+    args: argparse.Namespace,
+    number: int,
+    name: str,
+    image: np.ndarray,
+    attention: BlockAttention,
+    **options: Any,
+) -> None:
+    """Write the two pictures of an image."""
+    queries = args.queries or attention.default_queries()
+    height, width = attention.grid
+    for kind, mass in (('attention', None), ('masks', args.mass)):
+        figure = draw_attention(image, attention, queries, mass=mass, **options)
+        out = os.path.join(args.out, f'{kind}_{number}_{name}.png')
+        with atomic_file(out) as part:
+            figure.savefig(part)
+        share = f', {100 * mass:g} % of the mass' if mass else ''
+        print(f'{out}: {height}x{width} positions, {len(queries)} queries{share}')
 
 
 def main() -> None:
@@ -128,15 +103,16 @@ def main() -> None:
     images = open_images(args.images, args.size)
     model = load_backbone(args.config, args.checkpoint, args.student)
     model.to(get_device())
-    entropy, count, kept = measure(model, images, args.queries or [], args.num_pictures)
+    entropy, count, first_images = image_entropy(
+        model, images, args.queries or [], args.num_pictures
+    )
     order = sorted(range(len(entropy)), key=lambda head: entropy[head])
     os.makedirs(args.out, exist_ok=True)
     for head in order:
         print(f'head {head + 1:<3} entropy {entropy[head]:6.3f} nats')
     mean = math.fsum(entropy) / len(entropy)
     print(f'mean     entropy {mean:6.3f} nats, {count} images, {model.network}')
-    settings = ('config', 'checkpoint', 'size')
-    record = {key: getattr(args, key) for key in settings}
+    record = {key: getattr(args, key) for key in ('config', 'checkpoint', 'size')}
     record.update(
         network=model.network,
         num_images=count,
@@ -144,25 +120,13 @@ def main() -> None:
         entropy=entropy,
         heads_by_entropy=[head + 1 for head in order],
     )
-    with (
-        atomic_file(os.path.join(args.out, 'attention.json')) as part,
-        open(part, 'w') as file,
-    ):
+    out = os.path.join(args.out, 'attention.json')
+    with atomic_file(out) as part, open(part, 'w') as file:
         json.dump(record, file, indent=1)
-    shown = order if args.order == 'entropy' else None
-    for number, (path, image) in enumerate(kept):
-        attention = attend(model, image)
-        queries = args.queries or attention.default_queries()
-        height, width = attention.grid
-        for kind, mass in (('attention', None), ('masks', args.mass)):
-            figure = draw_attention(
-                image, attention, queries, heads=shown, entropy=entropy, mass=mass
-            )
-            out = os.path.join(args.out, f'{kind}_{number}_{Path(path).stem}.png')
-            with atomic_file(out) as part:
-                figure.savefig(part)
-            share = f', {100 * mass:g} % of the mass' if mass else ''
-            print(f'{out}: {height}x{width} positions, {len(queries)} queries{share}')
+    heads = order if args.order == 'entropy' else None
+    for number, (path, image) in enumerate(first_images):
+        name, attention = Path(path).stem, attend(model, image)
+        draw(args, number, name, image, attention, heads=heads, entropy=entropy)
 
 
 if __name__ == '__main__':

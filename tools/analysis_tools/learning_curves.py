@@ -5,10 +5,10 @@ RUN is a work folder, whose resumed parts are joined, or a log of mmengine
 """
 
 import argparse
-import os
 
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output, run_tool
+from esvit_plugin.engine.options import check_out_option
 from esvit_plugin.visualization import draw_curves, read_scalars, run_names
 from esvit_plugin.visualization.figures import check_matplotlib
 
@@ -22,9 +22,7 @@ def parse_args() -> argparse.Namespace:
         '--keys', nargs='+', default=['loss'], help='what to draw; default loss'
     )
     args = parser.parse_args()
-    folder = os.path.dirname(os.path.abspath(args.out))
-    if not args.out.endswith('.png') or not os.path.isdir(folder):
-        parser.error(f'--out must be a .png file in an existing folder: {args.out}')
+    check_out_option(parser, args.out, '.png')
     return args
 
 

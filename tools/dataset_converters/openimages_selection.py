@@ -51,13 +51,13 @@ def main() -> None:
             f'{args.min_confidence}; labels with 0 say what is not there.'
         )
     check_output(args.out, *args.labels)
-    found = balanced_images(args.labels, args.min_images, args.min_confidence)
-    ids = found.ids
+    selection = balanced_images(args.labels, args.min_images, args.min_confidence)
+    ids = selection.ids
     with atomic_file(args.out) as path, open(path, 'w', encoding='utf-8') as file:
         file.writelines(f'{ids[i]}\n' for i in range(len(ids)))
     print(
-        f'{args.out}: {len(ids)} of {found.num_images} images, of the '
-        f'{found.num_kept} of {found.num_classes} classes with at least '
+        f'{args.out}: {len(ids)} of {selection.num_images} images, of the '
+        f'{selection.num_kept} of {selection.num_classes} classes with at least '
         f'{args.min_images} images'
     )
     print(

@@ -1,5 +1,6 @@
 """What the programs that write docs/ share: running tools, tables, small pictures."""
 
+import itertools
 import json
 import os
 import re
@@ -14,11 +15,21 @@ import torch
 from mmengine.runner import find_latest_checkpoint
 from PIL import Image
 
+from esvit_plugin.datasets import PHOTO_NAMES
 from esvit_plugin.engine.checkpoints import atomic_file
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/demo/esvit_swin_photos.py'
+# Whole windows in every stage of the demo's backbone, which 224 px does not give.
+SIZE = 256
 MAX_PICTURE = 400_000  # bytes
+# The parts of a page that a program fills.
+PATTERNS = {
+    'origin': r'Written by `.*\.(?=\n)',
+    'commands': r'```bash\n(?:.*\n)*?```',
+    'table': r'\|.*\|(?:\n\|.*\|)*',
+    'changes': r'\*.* minus .*(?:\n\*.* minus .*)*',
+}
 
 
 class Done(NamedTuple):
@@ -38,10 +49,10 @@ class Done(NamedTuple):
         Raises:
             ValueError: If there is none.
         """
-        found = re.findall(pattern, self.output)
-        if not found:
+        numbers = re.findall(pattern, self.output)
+        if not numbers:
             raise ValueError(f'{self.command}\nprinted no {pattern!r}.')
-        return float(found[-1])
+        return float(numbers[-1])
 
 
 def run(*args: Any) -> Done:
@@ -61,10 +72,10 @@ def run(*args: Any) -> Done:
             output.append(line)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, ['python', *words])
-    return Done(_wrapped(['python', *words]), ''.join(output))
+    return Done(wrapped(['python', *words]), ''.join(output))
 
 
-def _wrapped(words: Sequence[str], width: int = 88) -> str:
+def wrapped(words: Sequence[str], width: int = 88) -> str:
     """A command on several lines."""
     lines = ['']
     for word in map(shlex.quote, words):
@@ -74,34 +85,25 @@ def _wrapped(words: Sequence[str], width: int = 88) -> str:
     return ' \\\n'.join(lines)
 
 
-def own_command() -> str:
-    """The command of the running program."""
-    name = from_root(sys.argv[0])
-    return shlex.join(['python', name, *sys.argv[1:]])
-
-
-def from_root(path: str | os.PathLike) -> str:
-    """A path as seen from the root of the repository."""
-    return os.path.relpath(os.path.abspath(path), ROOT)
-
-
-def train(work_dir: str, options: Sequence[str]) -> tuple[Done, str]:
+def train(work_dir: str, *options: str) -> tuple[Done, str]:
     """Train the demo, or go on where it was stopped; a finished one is left as it is.
 
     Args:
         work_dir: Its work folder, seen from the root.
-        options: ``--cfg-options``, each KEY=VALUE.
+        *options: ``--cfg-options``, each KEY=VALUE.
 
     Returns:
         The command, and the last checkpoint.
     """
     extra = ['--cfg-options', *options] if options else []
     done = run('tools/train.py', CONFIG, '--work-dir', work_dir, '--resume', *extra)
-    return done, from_root(ROOT / find_latest_checkpoint(ROOT / work_dir))
+    checkpoint = find_latest_checkpoint(ROOT / work_dir)
+    return done, os.path.relpath(ROOT / checkpoint, ROOT)
 
 
 def save_untrained(config: str, path: str, seed: int = 0) -> Done:
     """Write a checkpoint of a config's model with random weights."""
+    (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
     # Double quotes, which a shell leaves alone between single ones.
     return run(
         '-c',
@@ -109,6 +111,27 @@ def save_untrained(config: str, path: str, seed: int = 0) -> Done:
         f'model = esvit_plugin.get_model({json.dumps(config)}); '
         f'torch.save(dict(state_dict=model.state_dict()), {json.dumps(path)})',
     )
+
+
+def match(
+    config: str, checkpoint: str, folder: str, num_pictures: int, *options: Any
+) -> tuple[Done, dict[str, float]]:
+    """Match all photographs with their mirrored copies.
+
+    Returns:
+        The command, and the mean of each measure.
+    """
+    done = run(
+        'tools/analysis_tools/correspondence.py',
+        *(config, checkpoint, *PHOTO_NAMES, '--size', SIZE, *options),
+        *('--num-pictures', num_pictures, '-o', folder),
+    )
+    return done, read_json(f'{folder}/correspondence.json')['mean']
+
+
+def read_json(path: str) -> Any:
+    """The content of a file, seen from the root."""
+    return json.loads((ROOT / path).read_text())
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -122,13 +145,39 @@ def code(*runs: Done) -> str:
     return '\n'.join(['```bash', *(done.command for done in runs), '```'])
 
 
-def versions() -> str:
-    """What the numbers may depend on."""
+def fill_page(page: Path, out: Path, program: str, **parts: list[str]) -> None:
+    """Write a page anew with other commands and numbers; its words stay.
+
+    Args:
+        page: The page as it is.
+        out: The file to write.
+        program: The file of the running program, whose command the page names.
+        **parts: What takes the place of each 'commands' block, 'table' and 'changes',
+            the list of what differs between two networks, in the page's order.
+
+    Raises:
+        ValueError: If the page has another number of them.
+    """
+    text = page.read_text()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'a CPU'
-    return f'torch {torch.__version__.split("+")[0]} on {device}'
+    version = torch.__version__.split('+')[0]
+    written = f'`python {os.path.relpath(program, ROOT)}`, with torch {version}'
+    parts['origin'] = [f'Written by {written} on {device}.']
+    for name, replacements in parts.items():
+        pieces = re.split(PATTERNS[name], text)
+        if len(pieces) != len(replacements) + 1:
+            raise ValueError(
+                f'{page} has {len(pieces) - 1} {name} where {len(replacements)} belong.'
+            )
+        joined = zip(pieces, [*replacements, ''], strict=True)
+        text = ''.join(itertools.chain.from_iterable(joined))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out) as part:
+        Path(part).write_text(text)
+    print(f'\n{text}\nWritten into {out}')
 
 
-def save_small(source: str | os.PathLike, target: str | os.PathLike) -> None:
+def save_small(source: Path, target: Path) -> None:
     """Copy a picture with at most 256 colours, as a PNG.
 
     Raises:
@@ -143,9 +192,3 @@ def save_small(source: str | os.PathLike, target: str | os.PathLike) -> None:
         size = os.path.getsize(path)
         if size > MAX_PICTURE:
             raise ValueError(f'{target} has {size} bytes, more than {MAX_PICTURE}.')
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a text file in one step."""
-    with atomic_file(path) as part:
-        Path(part).write_text(text)

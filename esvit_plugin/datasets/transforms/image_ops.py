@@ -1,7 +1,7 @@
-"""The operations of a view on uint8 arrays: Pillow's results, several times faster.
+"""What augmentation does to a view, several times faster than Pillow.
 
-Arrays have the shape (H, W, 3) and channels in the order 'rgb' or 'bgr'. Results differ
-from Pillow's by a grey level here and there, as the tests measure.
+Images are uint8 arrays of shape (H, W, 3), with channels in the order 'rgb' or 'bgr'.
+A few values differ from Pillow's by one grey level; the tests measure how many.
 """
 
 import math
@@ -20,12 +20,12 @@ GRAY_WEIGHTS = {
 TO_HSV = {'rgb': cv2.COLOR_RGB2HSV_FULL, 'bgr': cv2.COLOR_BGR2HSV_FULL}
 FROM_HSV = {'rgb': cv2.COLOR_HSV2RGB_FULL, 'bgr': cv2.COLOR_HSV2BGR_FULL}
 TO_GRAY = {'rgb': cv2.COLOR_RGB2GRAY, 'bgr': cv2.COLOR_BGR2GRAY}
-# torch has vectorised, antialiased kernels for these two; OpenCV has none that
-# antialias, save for its area filter.
+# torch scales with these two filters, antialiased and vectorised. OpenCV antialiases
+# with its area filter alone.
 TORCH_FILTERS = (InterpolationMode.BICUBIC, InterpolationMode.BILINEAR)
-# Pillow cuts fractions off, OpenCV rounds: just under a half takes the one to the
-# other, and leaves whole numbers alone.
-CUT = 0.499
+# Pillow drops the fraction of a result, OpenCV rounds it. Subtracting a little less
+# than a half before OpenCV rounds gives Pillow's result, and keeps whole numbers.
+ROUND_DOWN = 0.499
 
 
 def resized_crop(
@@ -34,16 +34,22 @@ def resized_crop(
     size: int,
     interpolation: InterpolationMode,
 ) -> np.ndarray:
-    """Cut the box (top, left, height, width) out and scale it, antialiased.
+    """Cut out a box and scale it to a square, antialiased.
+
+    Args:
+        image: The image.
+        box: Top, left, height and width in pixels.
+        size: Side of the square.
+        interpolation: The filter.
 
     Returns:
-        Contiguous uint8 of shape (size, size, 3), memory of its own.
+        Contiguous uint8 of shape (size, size, 3) that shares no memory with the image.
     """
     top, left, height, width = box
     crop = np.array(image[top : top + height, left : left + width], order='C')
     if interpolation in TORCH_FILTERS:
         scaled = F.interpolate(
-            # Channels last, which the kernel takes as it is.
+            # In memory channels stay last, which the kernel takes without a copy.
             torch.from_numpy(crop)[None].permute(0, 3, 1, 2),
             size=(size, size),
             mode=interpolation.value,
@@ -57,20 +63,21 @@ def resized_crop(
 def adjust(image: np.ndarray, name: str, factor: float, order: str) -> np.ndarray:
     """Apply one operation of colour jitter.
 
-    Brightness blends with black, contrast with the mean grey level, saturation with
-    the grey image: each is a matrix on colours, with an offset.
+    Each operation but the hue mixes the image with another one: brightness with black,
+    contrast with the mean grey level, saturation with the grey image. So each is one
+    3 x 3 matrix on the colours and an offset.
 
     Args:
         image: The image.
         name: 'brightness', 'contrast', 'saturation' or 'hue'.
-        factor: 1 changes nothing; for the hue, a part of the colour circle from -0.5
-            to 0.5, of which 0 changes nothing.
+        factor: The image's share in the mix; 1 changes nothing. For the hue it is the
+            turn as a share of the colour circle, -0.5 to 0.5; 0 changes nothing.
         order: 'rgb' or 'bgr'.
     """
     if name == 'hue':
         return shift_hue(image, factor, order)
     weights = GRAY_WEIGHTS[order]
-    offset = -CUT
+    offset = -ROUND_DOWN
     if name == 'contrast':
         mean = int(np.dot(cv2.mean(image)[:3], weights) + 0.5)
         offset += (1 - factor) * mean
@@ -81,20 +88,22 @@ def adjust(image: np.ndarray, name: str, factor: float, order: str) -> np.ndarra
 
 
 def hue_steps(factor: float) -> int:
-    """Return the shift of a hue stored in 8 bits, as torchvision rounds it."""
+    """Return how far to shift a hue of 0 to 255, rounded as torchvision does."""
     return int(factor * 255)
 
 
 def shift_hue(image: np.ndarray, factor: float, order: str) -> np.ndarray:
-    """Turn the colours; the hue is stored in 8 bits, in Pillow as here.
+    """Turn all colours around the colour circle.
 
-    Pillow divides the circle by 255 and cuts fractions off, OpenCV divides it by 256
-    and rounds, so the colours of few pixels differ by a step.
+    Pillow and OpenCV both store a hue in 8 bits. Pillow divides the circle into 255
+    steps and drops fractions, OpenCV into 256 and rounds, so a few pixels are off by
+    one step.
     """
     hsv = cv2.cvtColor(image, TO_HSV[order])
     row = np.zeros(hsv[0].shape, np.uint8)
     row[:, 0] = round((hue_steps(factor) - 0.5) * 256 / 255) % 256
-    hsv += row  # wraps around; as whole rows, since single channels add slowly
+    # 255 + 1 is 0, as on a circle. Adding whole rows is faster than adding one channel.
+    hsv += row
     return cv2.cvtColor(hsv, FROM_HSV[order])
 
 
@@ -104,14 +113,14 @@ def to_gray(image: np.ndarray, order: str) -> np.ndarray:
 
 
 def box_width(radius: float) -> tuple[int, float]:
-    """Return the box of which Pillow's Gaussian blur is three.
+    """Return the box filter that Pillow applies three times for a Gaussian blur.
 
     Args:
         radius: The standard deviation of the Gaussian in pixels.
 
     Returns:
-        How many whole pixels the box reaches to either side, and the weight in
-        [0, 1) of the next one; chosen such that the variance is exact.
+        How many whole pixels the box reaches to each side, and the weight in [0, 1) of
+        the pixel after these. Three such boxes have exactly the Gaussian's variance.
     """
     variance = radius * radius / 3
     reach = int((math.sqrt(12 * variance + 1) - 1) / 2)
@@ -120,9 +129,14 @@ def box_width(radius: float) -> tuple[int, float]:
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Blur by Pillow's approximation of a Gaussian, its three boxes."""
+    """Blur by three box filters, Pillow's approximation of a Gaussian.
+
+    Args:
+        image: The image.
+        radius: The standard deviation of the Gaussian in pixels.
+    """
     reach, edge = box_width(radius)
-    # Single precision: OpenCV has fast kernels for it.
+    # OpenCV is fastest in single precision.
     box = np.ones(2 * reach + 3, np.float32)
     box[[0, -1]] = edge
     box /= box.sum()
@@ -132,6 +146,6 @@ def blur(image: np.ndarray, radius: float) -> np.ndarray:
 
 
 def solarize(image: np.ndarray, threshold: float) -> np.ndarray:
-    """Invert all values from the threshold on."""
-    # Inverting is flipping all bits, which the minus makes of a true.
+    """Invert all values that are at least the threshold."""
+    # 255 - x flips all bits of x. As uint8 True is 1, and -1 is 255, all bits set.
     return image ^ -(image >= threshold).view(np.uint8)

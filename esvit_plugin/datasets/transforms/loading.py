@@ -27,12 +27,12 @@ MAX_PIXELS = 178956970
 class LoadImage(LoadImageFromFile):
     """Load an image file as mmcv's ``LoadImageFromFile``, and check that it is whole.
 
-    Whether OpenCV notices a truncated JPEG depends on its version: 4.8 returns an image
-    whose missing part is arbitrary, 4.11 and 5.0 none. So the end marker of JPEG and
-    PNG files is looked for first, whatever the decoder: a byte search from the end of
-    the file, below 1% of the time of decoding. (The 'pillow' decoder notices a
-    truncated JPEG too, but takes over 1.5 times as long as OpenCV for every good one.)
-    Damage in the middle of a file that does not stop the decoder stays unnoticed.
+    OpenCV 4.11 and 5.0 refuse a truncated JPEG; 4.8 returns an image whose missing part
+    is arbitrary. Therefore a JPEG or PNG without its end marker is refused before it is
+    decoded, whatever the decoder. The marker is searched from the end of the file,
+    which takes less than 1% of the time of decoding. (The 'pillow' decoder also refuses
+    a truncated JPEG, but is over 1.5 times slower than OpenCV.) Damage in the middle of
+    a file goes unnoticed unless the decoder stops there.
 
     Required key: ``img_path``. Added keys: ``img``, uint8 of shape (H, W, 3) in BGR by
     default; ``img_shape`` and ``ori_shape``, (H, W) of that array.
@@ -41,30 +41,29 @@ class LoadImage(LoadImageFromFile):
         to_float32: Whether to return float32 instead of uint8. Defaults to False.
         color_type: As for ``mmcv.imfrombytes``. Defaults to 'color'.
         imdecode_backend: The decoder, as for ``mmcv.imfrombytes``. Defaults to 'cv2'.
-        on_error: What to do about a file that is missing, empty, no image or
-            truncated: 'raise' (default), or 'skip' to log a warning, once per file
-            and process, and return None. The data set then draws another sample at
-            random (``max_refetch``), from numpy's global state: *which* one depends on
-            the number of workers.
+        on_error: What to do about a bad file, one that is missing, empty, truncated or
+            no image. 'raise' (default) is an error. 'skip' logs a warning, once per
+            file and process, and returns None; the data set then draws another sample
+            at random (``max_refetch``). It draws from numpy's global state, so *which*
+            sample depends on the number of workers.
         min_side: Decode a JPEG at 1/2, 1/4 or 1/8 of its size, the smallest that
-            leaves the shorter side at least so many pixels: photographs above twice
-            that take a fraction of the time, others are as without. ``MultiCrop``
-            enlarges nothing more for it from ``size / sqrt(0.75 * scale)`` on, with a
-            group's least scale: 500 for the paper's views, which then differ from
-            those of full size by less than a grey level in the mean. Defaults to
-            None, full size.
-        max_pixels: An image whose header states more pixels is a bad file, which is
-            not decoded: one of 20,000 x 20,000 takes gigabytes. It is the size of the
-            file that counts, also with ``min_side``. A file whose header cannot be
-            read is bad, too. None for no limit, Pillow's own included. Defaults to
-            178956970, above which Pillow refuses images.
-        bit_depth: Significant bits, 9 to 16, of images with 16 bits per channel. Of
-            these, decoders to 8 bits keep the high byte, so images of a camera of 10
-            to 14 bits come out nearly black (of which the first is warned). With this,
-            the full range of that depth becomes 0 to 255. Images of 8 bits stay as
-            they are; values above that range become 255, and an image with more than
-            1% of such is a bad file. Defaults to None, the full range of the file's
-            type.
+            leaves the shorter side at least this many pixels. Photographs of more than
+            twice this side are decoded in a fraction of the time, smaller ones as
+            without it. From ``size / sqrt(0.75 * scale)`` on, where ``scale`` is the
+            least of a group of ``MultiCrop``, no crop is enlarged because of it. For
+            the paper's views that is 500; they then differ from those of full size by
+            less than a grey level in the mean. Defaults to None, full size.
+        max_pixels: An image with more pixels is a bad file and is not decoded, since
+            one of 20,000 x 20,000 takes gigabytes. The number is read from the file's
+            header, before ``min_side`` makes the image smaller; a file whose header
+            cannot be read is bad. None removes this limit and Pillow's own. Defaults to
+            178956970, Pillow's limit.
+        bit_depth: For images of 16 bits per channel, how many of the bits the camera
+            used, 9 to 16. Their full range becomes 0 to 255. Without it the high byte
+            is kept, and images of a camera of 10 to 14 bits come out nearly black; the
+            first of these is warned of. Values above the range become 255, and an
+            image with more than 1% of them is a bad file. Images of 8 bits stay as they
+            are. Defaults to None, all 16 bits.
         backend_args: Of the file backend, as for ``mmengine.fileio.get``.
 
     Raises:

@@ -90,9 +90,9 @@ class FiniteGuardHook(Hook):
             return
         skip = self._fault >= 0
         if all(group.get('fused') for group in optimizer.param_groups):
-            found = skip.float()
+            found_inf = skip.float()
             optimizer.found_inf = (  # type: ignore[attr-defined]
-                found if scaled is None else torch.maximum(found, scaled)
+                found_inf if scaled is None else torch.maximum(found_inf, scaled)
             )
             self._set_found = scaled is None
         else:

@@ -1,18 +1,15 @@
 """k-NN accuracy of the teacher while it is trained."""
 
-import copy
 from collections.abc import Sequence
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ...datasets.loaders import build_eval_loader
 from ...evaluation.knn import knn_accuracy
-from ..runner import EsViTRunner
-from ..signals import shield_workers
 from .recovery_hook import RecoveryHook
 from .utils import find_hook, unwrap_model
 
@@ -80,22 +77,3 @@ class KNNMonitorHook(Hook):
             scalars[f'knn/top1_k{k}'] = top1
             scalars[f'knn/top5_k{k}'] = top5
         runner.visualizer.add_scalars(scalars, step=runner.iter)
-
-
-def build_eval_loader(cfg: dict) -> DataLoader:
-    """Build a loader for evaluation that leaves the training's random stream alone.
-
-    Args:
-        cfg: Config of a dataloader in mmengine's form. ``sampler`` defaults to one
-            that does not shuffle, ``collate_fn`` to ``default_collate``.
-
-    Returns:
-        The loader.
-    """
-    cfg = copy.deepcopy(dict(cfg))
-    cfg.setdefault('sampler', dict(type='DefaultSampler', shuffle=False))
-    cfg.setdefault('collate_fn', dict(type='default_collate'))
-    loader = EsViTRunner.build_dataloader(cfg, seed=0)
-    loader.generator = torch.Generator()
-    shield_workers(loader)
-    return loader

@@ -36,7 +36,7 @@ class LastAndBestHook(Hook):
         if runner.val_loop is None or not is_due:
             return
         record = dict(runner.message_hub.runtime_info).get(_RECORD, {})
-        if all(found['last'][1] < epoch for found in record.values()):
+        if all(values['last'][1] < epoch for values in record.values()):
             runner.logger.info(f'Epoch {epoch} is validated before going on.')
             runner.val_loop.run()
 
@@ -48,18 +48,18 @@ class LastAndBestHook(Hook):
         for key, value in (metrics or {}).items():
             if not any(fnmatch(key, pattern) for pattern in self.keys):
                 continue
-            found = (float(value), runner.epoch)
-            best = record.get(key, dict(best=found))['best']
+            last = (float(value), runner.epoch)
+            best = record.get(key, dict(best=last))['best']
             # Of equal ones the earliest.
-            record[key] = dict(last=found, best=max(best, found, key=lambda v: v[0]))
+            record[key] = dict(last=last, best=max(best, last, key=lambda v: v[0]))
         runner.message_hub.update_info(_RECORD, record)
 
     def after_train(self, runner: Runner) -> None:
         """Log both."""
         record = dict(runner.message_hub.runtime_info).get(_RECORD, {})
-        for key, found in record.items():
+        for key, values in record.items():
             parts = (
-                f'{kind} {found[kind][0]:.2f} (epoch {found[kind][1]})'
+                f'{kind} {values[kind][0]:.2f} (epoch {values[kind][1]})'
                 for kind in ('last', 'best')
             )
             runner.logger.info(f'{key}: {", ".join(parts)}')

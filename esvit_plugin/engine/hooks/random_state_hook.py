@@ -120,14 +120,14 @@ class RandomStateHook(Hook):
 def _transforms(dataset: Any) -> list[Any]:
     """Transforms of a data set, also inside wrappers such as ``ConcatDataset``."""
     pipeline = getattr(dataset, 'pipeline', None)
-    found = list(getattr(pipeline, 'transforms', []))
+    transforms = list(getattr(pipeline, 'transforms', []))
     if isinstance(pipeline, SeededPipeline):
-        found.append(pipeline)
+        transforms.append(pipeline)
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     for item in inner:
         if item is not None:
-            found += _transforms(item)
-    return found
+            transforms += _transforms(item)
+    return transforms
 
 
 def _seed_pipelines(dataset: Any) -> None:

@@ -12,10 +12,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
+from ...datasets.loaders import shield_workers
 from ..loops import ResumableTrainLoop
 from ..resume import find_position, read_pointer
 from ..runner import EsViTRunner
-from ..signals import SignalKeeper, name_of, shield_workers, stop_for
+from ..signals import SignalKeeper, name_of, stop_for
 from .checkpoint_hook import point_to
 from .utils import gather_random_states, steps_apart
 

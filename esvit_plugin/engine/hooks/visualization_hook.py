@@ -19,12 +19,9 @@ from ...evaluation.attention import (
     has_attention,
     last_attention,
 )
-from ...evaluation.correspondence import (
-    match_regions,
-    region_map,
-)
-from ...evaluation.images import model_inputs, open_images
-from ...evaluation.view_pairs import mirrored_copy
+from ...evaluation.correspondence import match_views
+from ...evaluation.images import model_inputs
+from ...evaluation.view_pairs import ViewPair, open_pairs
 from ...visualization.attention import draw_attention
 from ...visualization.correspondence import draw_correspondence
 from ...visualization.figures import check_matplotlib, figure_image
@@ -83,7 +80,7 @@ class EsViTVisualizationHook(Hook):
         self.num_matches = num_matches
         self.queries = list(queries or [])
         self.seed = seed
-        self._pairs: list[tuple[str, np.ndarray, np.ndarray]] = []
+        self._pairs: list[ViewPair] = []
 
     def before_train(self, runner: Runner) -> None:
         """Read the images, so that what is missing shows before training.
@@ -94,15 +91,7 @@ class EsViTVisualizationHook(Hook):
             ValueError: If there is no image, or the map has no such query.
         """
         check_matplotlib()
-        images = open_images(self.sources, self.size)
-        self._pairs = [
-            (
-                f'{i}_{Path(path).stem}',
-                image,
-                mirrored_copy(image, np.random.default_rng([self.seed, i])),
-            )
-            for i, (path, image) in enumerate(images)
-        ]
+        self._pairs = list(open_pairs(self.sources, self.size, seed=self.seed))
         if not self._pairs:
             raise ValueError(
                 'EsViTVisualizationHook: none of the images could be read: '
@@ -111,9 +100,9 @@ class EsViTVisualizationHook(Hook):
         model = unwrap_model(runner)
         if self.queries and has_attention(model.teacher['backbone']):
             with _evaluating(model.teacher):
-                found = _attention(model, self._pairs[0][1])
+                attention = _attention(model, self._pairs[0].views[0])
             for query in self.queries:
-                found.of_query(query)
+                attention.of_query(query)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw, if it is time."""
@@ -125,21 +114,21 @@ class EsViTVisualizationHook(Hook):
     def _draw(self, runner: Runner) -> None:
         model = unwrap_model(runner)
         with _evaluating(model.teacher):
-            for name, image, copy in self._pairs:
+            for number, pair in enumerate(self._pairs):
+                name = f'{number}_{Path(pair.paths[0]).stem}'
                 step = runner.epoch + 1
-                source, target = (region_map(model, view) for view in (image, copy))
-                grid = source.shape[:2]
-                matches = match_regions(source, target, self.num_matches)
+                matches = match_views(model, pair, self.num_matches)
                 share = matches.accuracy
                 title = f'epoch {step}: {share:.0f} % at the mirrored place'
                 rows = [(title, matches.pairs)]
-                figure = draw_correspondence((image, copy), grid, rows)
+                figure = draw_correspondence(pair.views, matches.grid, rows)
                 pictures = {f'correspondence_{name}': figure}
                 if has_attention(model.teacher['backbone']):
-                    found = _attention(model, image)
-                    queries = self.queries or found.default_queries()
+                    image = pair.views[0]
+                    attention = _attention(model, image)
+                    queries = self.queries or attention.default_queries()
                     pictures[f'attention_{name}'] = draw_attention(
-                        image, found, queries
+                        image, attention, queries
                     )
                 for tag, figure in pictures.items():
                     runner.visualizer.add_image(tag, figure_image(figure), step=step)

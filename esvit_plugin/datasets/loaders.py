@@ -1,0 +1,90 @@
+"""Data loaders whose workers answer in time, and do not end before their parent."""
+
+import copy
+import signal
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+# Seconds after which loader workers that give no batch end the run.
+WORKER_TIMEOUT = 1800
+# Signals that ask a program to end. Slurm announces the end of an allocation by
+# SIGUSR1, where it is asked to; a terminal that is closed sends SIGHUP.
+SIGNALS = ('SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP')
+
+
+def build_loader(
+    loader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+) -> DataLoader:
+    """Build a loader; its workers must answer, and without workers it works, too.
+
+    Args:
+        loader: A loader or its config, see mmengine. ``timeout`` defaults to 1800
+            seconds with workers; options of workers are left out without.
+        seed: As in mmengine.
+        diff_rank_seed: As in mmengine.
+    """
+    if not isinstance(loader, DataLoader):
+        loader = copy.copy(loader)
+        if loader.get('num_workers', 0) > 0:
+            loader.setdefault('timeout', WORKER_TIMEOUT)
+        else:
+            for option in ('timeout', 'persistent_workers', 'prefetch_factor'):
+                loader.pop(option, None)
+    return Runner.build_dataloader(loader, seed, diff_rank_seed)
+
+
+def build_eval_loader(cfg: dict) -> DataLoader:
+    """Build a loader for evaluation that leaves the training's random stream alone.
+
+    Args:
+        cfg: Config of a dataloader in mmengine's form. ``sampler`` defaults to one
+            that does not shuffle, ``collate_fn`` to ``default_collate``.
+
+    Returns:
+        The loader.
+    """
+    cfg = copy.deepcopy(dict(cfg))
+    cfg.setdefault('sampler', dict(type='DefaultSampler', shuffle=False))
+    cfg.setdefault('collate_fn', dict(type='default_collate'))
+    loader = build_loader(cfg, seed=0)
+    loader.generator = torch.Generator()
+    shield_workers(loader)
+    return loader
+
+
+class Shielded:
+    """The start of a loader worker that does not end by its parent's signals.
+
+    A terminal and a cluster signal all processes of a program. Workers that died of it
+    would take the unfinished iteration with them. Only the first SIGTERM is ignored:
+    by a second one a parent ends a worker that does not listen.
+
+    Args:
+        inner: What the worker does at its start otherwise.
+    """
+
+    def __init__(self, inner: Any = None) -> None:
+        self.inner = inner
+
+    def __call__(self, worker_id: int) -> None:
+        """Begin the worker."""
+        for name in SIGNALS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _ignore_once)
+        if self.inner is not None:
+            self.inner(worker_id)
+
+
+def _ignore_once(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def shield_workers(loader: Any) -> None:
+    """Protect the workers of a loader that has not started them yet."""
+    if loader.num_workers and not isinstance(loader.worker_init_fn, Shielded):
+        loader.worker_init_fn = Shielded(loader.worker_init_fn)

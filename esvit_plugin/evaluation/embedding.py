@@ -1,0 +1,36 @@
+"""Features in the plane, by t-SNE or UMAP."""
+
+import numpy as np
+
+
+def embed_in_plane(
+    features: np.ndarray, method: str = 'tsne', seed: int = 0
+) -> np.ndarray:
+    """Reduce features to two dimensions, by distances between their unit vectors.
+
+    Args:
+        features: Shape (N, C).
+        method: 'tsne' (scikit-learn) or 'umap' (umap-learn). Defaults to 'tsne'.
+        seed: Of the method's random numbers. Defaults to 0.
+
+    Returns:
+        Points, shape (N, 2).
+
+    Raises:
+        ValueError: If there are fewer than 4 images.
+    """
+    if len(features) < 4:
+        raise ValueError(
+            f'An embedding needs at least 4 images, got {len(features)}; give '
+            'tools/extract_features.py more.'
+        )
+    features = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    if method == 'umap':
+        from umap import UMAP
+
+        neighbors = min(15, len(features) - 1)
+        return UMAP(n_neighbors=neighbors, random_state=seed).fit_transform(features)
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    return TSNE(perplexity=perplexity, random_state=seed).fit_transform(features)

@@ -1,0 +1,143 @@
+"""Features of image files in an .npz file."""
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..datasets import ImageFiles, collate_images
+from ..engine.checkpoints import atomic_file
+from ..models import EsViT
+from ..models.last_blocks import LastBlocks
+from .extraction import FeatureBank, run_batches
+
+KEYS = ('pooled', 'regions', 'last_blocks')
+_TOOL = 'tools/extract_features.py'
+
+
+def write_features(
+    model: EsViT,
+    images: ImageFiles,
+    out: str,
+    source: str = 'teacher',
+    keys: Sequence[str] = KEYS,
+    num_blocks: int = 4,
+    batch_size: int = 32,
+    num_workers: int = 2,
+) -> None:
+    """Write the features of images into an .npz file, and print its shapes.
+
+    The file has ``paths`` (N,) and what ``keys`` name. Damaged images are left out
+    and named. When it is interrupted, what it has is written beside the file, into one
+    ending in .partial.npz.
+
+    Args:
+        model: The model, on the device to be used.
+        images: The images.
+        out: The file, ending in .npz.
+        source: 'teacher' or 'student'. Defaults to 'teacher'.
+        keys: Of 'pooled' (N, C), 'regions' (N, T, C), the positions of the last map
+            row by row, and 'last_blocks' (N, D), the pooled outputs of the last
+            blocks. Defaults to all.
+        num_blocks: How many of the last blocks. Defaults to 4.
+        batch_size: Defaults to 32.
+        num_workers: Processes that load images. Defaults to 2.
+
+    Raises:
+        ValueError: If no image could be read, or there are not so many blocks.
+        OSError: If the file cannot be written.
+    """
+    loader = DataLoader(
+        images, batch_size, num_workers=num_workers, collate_fn=collate_images
+    )
+    last = LastBlocks(model.get_backbone(source), num_blocks)
+
+    def extract(inputs: Tensor) -> dict[str, Tensor]:
+        with last:
+            pooled, regions = model.encode(inputs, source)
+        features = dict(pooled=pooled, regions=regions, last_blocks=last.features())
+        return {key: features[key] for key in keys}
+
+    bank = FeatureBank(len(images))
+    partial = f'{out.removesuffix(".npz")}.partial.npz'
+    try:
+        for batch, features in run_batches(model, loader, extract, show_progress=True):
+            bank.append(index=batch['index'], **features)
+    except BaseException:
+        # What is done is not lost, and an older whole file is kept.
+        if len(bank):
+            _save(partial, images.paths, bank, keys)
+        raise
+    if not len(bank):
+        raise ValueError(
+            f'None of the {len(images)} images could be read, the first is '
+            f'{images.paths[0]}; nothing is written.'
+        )
+    _save(out, images.paths, bank, keys)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(partial)
+
+
+def _save(out: str, paths: list[str], bank: FeatureBank, keys: Sequence[str]) -> None:
+    """Write what there is and say what is missing."""
+    arrays: dict[str, Any] = {key: bank[key].numpy() for key in keys}
+    done = bank['index'].tolist()
+    with atomic_file(out) as path:
+        np.savez(path, paths=np.array([paths[i] for i in done]), **arrays)
+    shapes = ', '.join(f'{key} {value.shape}' for key, value in arrays.items())
+    print(f'\n{out}: {shapes}')
+    missing = sorted(set(range(len(paths))) - set(done))
+    if missing:
+        print(f'{len(missing)} of {len(paths)} images are not in it:')
+        for i in missing[:20]:
+            print(f'    {paths[i]}')
+
+
+def read_features(path: str, key: str = 'pooled') -> tuple[np.ndarray, list[str]]:
+    """Read features of a file of ``write_features``.
+
+    Args:
+        path: The file.
+        key: Which features. Defaults to 'pooled'.
+
+    Returns:
+        Features (N, C), and the folder of each image below the one they all share.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such file, or its features have another shape or are
+            not finite.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'There is no file {path}.')
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+        # numpy's own messages say how to run what such a file may hold.
+        raise ValueError(
+            f'{path} is no .npz file of numbers, or is damaged. Write it by {_TOOL}.'
+        ) from None
+    names = [name for name, array in arrays.items() if array.ndim == 2]
+    if key not in names or 'paths' not in arrays:
+        raise ValueError(
+            f'{path} has no paths and features {key!r} (N, C); it has '
+            f'{", ".join(names) or "no features"} of this kind. Write it by '
+            f'{_TOOL}, and choose by --key.'
+        )
+    if not np.isfinite(arrays[key]).all():
+        raise ValueError(f'{path} has features {key!r} that are not finite.')
+    return arrays[key], _subfolders([str(path) for path in arrays['paths']])
+
+
+def _subfolders(paths: list[str]) -> list[str]:
+    """The folder of each image, relative to the one that all images share."""
+    parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    root = os.path.commonpath(parents)
+    names = [os.path.relpath(parent, root) for parent in parents]
+    return [os.path.basename(root) if name == '.' else name for name in names]

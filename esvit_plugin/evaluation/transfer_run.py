@@ -1,0 +1,147 @@
+"""The transfer evaluation of a model, or of two to compare, over many data sets."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from ..engine.cli import Failure, describe
+from .loading import load_backbone, network_of
+from .transfer import check_data, evaluate, in_order, load_data_config
+from .transfer_results import Column, labels, read_columns, table, write_columns
+
+
+def model_settings(
+    config: str,
+    checkpoint: str,
+    student: bool = False,
+    features: str = 'pooled',
+    num_blocks: int = 4,
+) -> dict[str, Any]:
+    """What decides the results of a model.
+
+    Args:
+        config: As for ``load_backbone``.
+        checkpoint: As for ``load_backbone``.
+        student: Whether an ``EsViT``'s student is evaluated. Defaults to False.
+        features: As for ``FrozenBackbone.feature_function``. Defaults to 'pooled'.
+        num_blocks: How many of the last blocks. Defaults to 4.
+
+    Raises:
+        ValueError: As ``network_of``.
+    """
+    return dict(
+        config=config,
+        checkpoint=checkpoint,
+        source=network_of(config, student),
+        features=features,
+        num_blocks=num_blocks if features == 'last_blocks' else None,
+    )
+
+
+def evaluate_models(
+    settings: list[dict[str, Any]],
+    datasets: Iterable[str],
+    data_root: str,
+    out: str,
+    force: bool = False,
+    loader: Mapping[str, Any] | None = None,
+) -> None:
+    """Evaluate models data set by data set, and print a table at the end.
+
+    Each result is printed and written at once. A data set that fails does not stop the
+    others.
+
+    Args:
+        settings: Of ``model_settings``, for one model or for two to compare.
+        datasets: Names of ``transfer.NAMES``, or config files.
+        data_root: Folder of the data sets' folders.
+        out: File of results, ``.json``; data sets that are in it are left out.
+        force: Whether these are done again. Defaults to False.
+        loader: Options of the ``DataLoader`` in place of the config's.
+
+    Raises:
+        ValueError: If the file is of other settings.
+        FileNotFoundError: If a data set is not there; before anything runs.
+        Failure: At the end, if data sets failed; the message has the reasons.
+    """
+    stored = read_columns(out, settings)
+    columns = stored[: len(settings)]
+    cfgs = {
+        name: load_data_config(name, data_root)
+        for name in in_order(datasets)
+        if force or any(name not in column['results'] for column in columns)
+    }
+    check_data(cfgs)
+    for cfg in cfgs.values():
+        cfg.loader.update(loader or {})
+    failures = _evaluate_missing(columns, stored, cfgs, out, force)
+    print('\n' + table(columns))
+    if failures:
+        reasons = ', '.join(f'{name} ({why})' for name, why in failures.items())
+        raise Failure(
+            f'{len(failures)} of {len(cfgs)} data sets failed; the others are in '
+            f'{out}, and are left out when this is run again:\n'
+            + ' '.join(reasons.split())
+        )
+
+
+def _evaluate_missing(
+    columns: list[Column],
+    stored: list[Column],
+    cfgs: dict[str, Config],
+    out: str,
+    force: bool,
+) -> dict[str, str]:
+    """Fill the columns, writing all that is stored after each result.
+
+    Returns:
+        Why data sets failed, by their name.
+    """
+    missing = {
+        name: [c for c in columns if force or name not in c['results']] for name in cfgs
+    }
+    needed = {id(column): column for group in missing.values() for column in group}
+    # Before anything runs, since a checkpoint may not fit.
+    evaluators = {key: _Evaluator(one['settings']) for key, one in needed.items()}
+    titles = dict(zip(map(id, columns), labels(columns), strict=True))
+    failures = {}
+    for name, cfg in cfgs.items():
+        for column in missing[name]:
+            try:
+                result = evaluators[id(column)](cfg)
+            except Exception as error:
+                # A night's run goes on with the other sets.
+                failures[name] = describe(error)
+                print(f'\n{cfg.name} failed: {failures[name]}', flush=True)
+                break
+            column['results'][name] = result
+            write_columns(out, stored)
+            of = f', {titles[id(column)]}' if len(columns) > 1 else ''
+            print(
+                f'{cfg.name}{of}: {cfg.metric} {result["value"]:.2f} %, '
+                f'C = {result["c"]:.3g}, {result["seconds"]:.0f} s',
+                flush=True,
+            )
+    return failures
+
+
+class _Evaluator:
+    """One of the models.
+
+    Args:
+        settings: Of ``model_settings``.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.model = load_backbone(
+            settings['config'], settings['checkpoint'], settings['source'] == 'student'
+        ).to(get_device())
+        self.extract = self.model.feature_function(
+            settings['features'], settings['num_blocks'] or 1
+        )
+
+    def __call__(self, cfg: Config) -> dict[str, Any]:
+        """Evaluate a data set."""
+        return evaluate(self.model, self.extract, cfg, dict(cfg.loader))
