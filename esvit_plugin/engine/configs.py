@@ -97,12 +97,12 @@ def _found_at(path: str) -> str:
     Names stay when files move into folders.
     """
     name = os.path.basename(path)
-    found = [
+    paths = [
         os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
         for file in sorted(CONFIGS.rglob('*.py'))
         if file.name == name and '_base_' not in file.relative_to(CONFIGS).parts
     ]
-    return f' This package has {" and ".join(found)}.' if found else ''
+    return f' This package has {" and ".join(paths)}.' if paths else ''
 
 
 def _check_source(path: str, parents: tuple[str, ...]) -> None:

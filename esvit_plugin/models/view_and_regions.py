@@ -32,11 +32,11 @@ def split_features(backbone: nn.Module, outputs: Any) -> tuple[Tensor, Tensor]:
     num_extra = _num_extra_tokens(backbone)
     if dim != 3 or num_extra is None:
         name = type(backbone).__name__
-        found = tuple(last.shape) if isinstance(last, Tensor) else type(last)
+        shape = tuple(last.shape) if isinstance(last, Tensor) else type(last)
         raise ValueError(
             f'EsViT takes the last output of {name} as a map (B, C, H, W), or as '
             'tokens (B, L, C) of a backbone with num_extra_tokens, but got '
-            f'{found}. {_advice(backbone)}'
+            f'{shape}. {_advice(backbone)}'
         )
     regions = last[:, num_extra:]
     return (last[:, 0] if num_extra else regions.mean(1)), regions

@@ -83,8 +83,8 @@ def draw_attention(
 
     for number, (query, weights) in enumerate(zip(queries, maps, strict=True)):
         line = number * lines
-        where = 'class token' if query == 'cls' else f'query {query[0]},{query[1]}'
-        show(line, 0, _framed(small, query, attention.grid), where)
+        label = 'class token' if query == 'cls' else f'query {query[0]},{query[1]}'
+        show(line, 0, _framed(small, query, attention.grid), label)
         mean = _cell(small, weights.mean(0), mass)
         show(line, 1, _framed(mean, query, attention.grid), 'mean')
         for place, head in enumerate(order):

@@ -54,17 +54,17 @@ def _logs(source: str) -> list[str]:
     if not os.path.isdir(source):
         raise FileNotFoundError(f'There is no log or work folder {source}.')
     inside = os.path.join('vis_data', 'scalars.json')
-    found = [
+    logs = [
         path
         for pattern in (inside, os.path.join('*', inside))
         for path in sorted(glob(os.path.join(escape(source), pattern)))
     ]
-    if not found:
+    if not logs:
         raise FileNotFoundError(
             f'There is no {inside} in {source} or in its folders: it is no work folder '
             'of mmengine, or the LocalVisBackend was switched off.'
         )
-    return found
+    return logs
 
 
 def _read_log(path: str) -> list[tuple[float, dict]]:

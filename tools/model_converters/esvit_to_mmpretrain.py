@@ -87,25 +87,25 @@ def convert_backbone(
     Returns:
         Config of the backbone, the weights to write and what to tell the user.
     """
-    found = find_released_backbone(checkpoint, arch)
+    released = find_released_backbone(checkpoint, arch)
     # The file stores tensors once that have two names.
     state_dict = {
         f'{prefix}{name}': value
         for prefix in (STUDENT, TEACHER)
-        for name, value in found.weights.items()
+        for name, value in released.weights.items()
     }
-    where = f'under {found.source!r}' if found.source else 'in the file'
+    place = f'under {released.source!r}' if released.source else 'in the file'
     notes = [
-        f'They are the backbone {where}, named {STUDENT}* and {TEACHER}*; there are no '
+        f'They are the backbone {place}, named {STUDENT}* and {TEACHER}*; there are no '
         'projection heads to go on training with.'
     ]
-    if found.dropped:
-        names = ', '.join(found.dropped[:3])
-        more = ', ...' if len(found.dropped) > 3 else ''
+    if released.dropped:
+        names = ', '.join(released.dropped[:3])
+        more = ', ...' if len(released.dropped) > 3 else ''
         notes.append(
-            f'Left out: the {len(found.dropped)} tensors of heads, {names}{more}'
+            f'Left out: the {len(released.dropped)} tensors of heads, {names}{more}'
         )
-    return found.config, state_dict, notes
+    return released.config, state_dict, notes
 
 
 if __name__ == '__main__':

@@ -66,10 +66,10 @@ def backbone_from_released(
         ValueError: If the backbone is none of the authors' program, or ``arch`` is
             unknown or of another family.
     """
-    found = _find_kind(state_dict)
-    family = _FAMILIES[found]
+    kind = _find_kind(state_dict)
+    family = _FAMILIES[kind]
     if arch is None:
-        config = _read_config(family, state_dict, found)
+        config = _read_config(family, state_dict, kind)
         settings = config.get('arch')
         if isinstance(settings, dict) and 'depths' in settings:
             config['out_indices'] = (len(settings['depths']) - 1,)
@@ -79,9 +79,9 @@ def backbone_from_released(
             f'There is no arch {arch!r}; choose one of {sorted(RELEASED_ARCHS)}.'
         )
     config = RELEASED_ARCHS[arch]
-    if config['type'] != found:
+    if config['type'] != kind:
         raise ValueError(
-            f'The weights are those of a {found} (they have {MARKERS[found]}), not of '
+            f'The weights are those of a {kind} (they have {MARKERS[kind]}), not of '
             f'{arch}, a {config["type"]}.'
         )
     return dict(config), family.convert(state_dict)
@@ -100,13 +100,13 @@ def rename_released(state_dict: Weights) -> dict[str, Tensor]:
 
 
 def _find_kind(state_dict: Weights) -> str:
-    found = next((kind for kind, name in MARKERS.items() if name in state_dict), None)
-    if found is None:
+    kinds = [kind for kind, name in MARKERS.items() if name in state_dict]
+    if not kinds:
         raise ValueError(
             "These are not the weights of a backbone of the authors' program (Swin, "
             f'ViL, CvT, DeiT or ResNet): they begin with {list(state_dict)[:3]}.'
         )
-    return found
+    return kinds[0]
 
 
 def _read_config(family: _Family, state_dict: Weights, kind: str) -> dict[str, Any]:
@@ -149,11 +149,11 @@ def check_fit(config: dict[str, Any], weights: Weights) -> None:
             if name in weights and weights[name].shape != shape
         ],
     }
-    found = [f'{kind}: {_list(names)}' for kind, names in problems.items() if names]
-    if found:
+    misfits = [f'{kind}: {_list(names)}' for kind, names in problems.items() if names]
+    if misfits:
         raise ValueError(
             f'The weights do not fit {config.get("backbone", config)}; '
-            f'{"; ".join(found)}. Pass another --arch, if the weights are of one.'
+            f'{"; ".join(misfits)}. Pass another --arch, if the weights are of one.'
         )
 
 
@@ -165,8 +165,8 @@ def _list(names: Iterable[str], limit: int = 20) -> str:
 
 def _depths(state_dict: Weights, pattern: str) -> list[int]:
     """Number of blocks by stage; ``pattern`` captures the stage and the block."""
-    found = [re.match(pattern, name) for name in state_dict]
-    pairs = {(int(m[1]), int(m[2])) for m in found if m}
+    matches = [re.match(pattern, name) for name in state_dict]
+    pairs = {(int(m[1]), int(m[2])) for m in matches if m}
     stages = sorted({stage for stage, _ in pairs})
     return [len([1 for s, _ in pairs if s == stage]) for stage in stages]
 

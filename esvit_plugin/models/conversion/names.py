@@ -63,8 +63,8 @@ def unwrap_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 def find_family(names: Iterable[str]) -> str | None:
     """Type of the backbone whose released names are among these; None if none is."""
-    found = {unwrap_name(name) for name in names}
-    return next((kind for kind, name in MARKERS.items() if name in found), None)
+    unwrapped = {unwrap_name(name) for name in names}
+    return next((kind for kind, name in MARKERS.items() if name in unwrapped), None)
 
 
 def find_network(content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:

@@ -43,7 +43,7 @@ def to_theirs(name: str, table: Table) -> str:
 def _translate(name: str, table: Table) -> str:
     for source, target in table:
         pattern = re.escape(source).replace(r'\{\}', r'(\d+)')
-        found = re.match(pattern, name)
-        if found:
-            return target.format(*found.groups()) + name[found.end() :]
+        match = re.match(pattern, name)
+        if match:
+            return target.format(*match.groups()) + name[match.end() :]
     return name

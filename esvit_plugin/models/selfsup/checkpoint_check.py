@@ -155,13 +155,13 @@ def _check_backbone(backbone: nn.Module, weights: Mapping[str, Any]) -> None:
         ],
         'has besides': [name for name in weights if name not in expected],
     }
-    found = [
+    differences = [
         f'{what} {", ".join(names[:3])}' for what, names in differing.items() if names
     ]
     kind = type(backbone).__name__
-    if found:
+    if differences:
         raise ValueError(
             f'It holds a backbone alone, which is not the {kind} of the config: it '
-            f'{"; it ".join(found)}. Use the config of its architecture.'
+            f'{"; it ".join(differences)}. Use the config of its architecture.'
         )
     _check_shapes(expected, weights, kind)
