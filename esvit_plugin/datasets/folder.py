@@ -1,11 +1,14 @@
 """A folder of images without labels, as pre-training takes it."""
 
+import logging
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmengine import fileio
 from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
@@ -23,6 +26,10 @@ EXTENSIONS = (
     '.tiff',
     '.webp',
 )
+# As many lines of a list tell whether it has labels, and fits its folder.
+NUM_LOOKED_UP = 20
+# One or several classes, as mmpretrain's lists have them.
+_LABEL = re.compile(r'([\s,]+\d+)+\s*$')
 REMEDY = 'pass --cfg-options data_root=/path/to/images'
 
 
@@ -42,7 +49,8 @@ class UnlabeledFolder(CustomDataset):
         ann_file: A text file that lists the images to take, one path below the folder
             per line, instead of all. It may also name absolute paths, as mmpretrain's
             lists may and as their author can see, but a path with '..' must not leave
-            the folder. Defaults to ''.
+            the folder. Labels after the paths, as in lists of mmpretrain, are left
+            out. Defaults to ''.
         extensions: File name endings of images, in any case. Defaults to .jpg, .jpeg,
             .png, .ppm, .bmp, .pgm, .tif, .tiff and .webp.
         **kwargs: Others of ``CustomDataset``: ``pipeline``, ``indices``,
@@ -52,7 +60,8 @@ class UnlabeledFolder(CustomDataset):
         ValueError: If ``data_root`` is empty or None, ``with_label`` is given, there
             is no image, or a path of the list leaves the folder by '..'.
         TypeError: If ``data_root`` is no path.
-        FileNotFoundError: If there is no such folder or annotation file.
+        FileNotFoundError: If there is no such folder or annotation file, or none of
+            the first images that it lists.
         NotADirectoryError: If the path is a file.
     """
 
@@ -133,12 +142,38 @@ class UnlabeledFolder(CustomDataset):
         # Names need not be UTF-8, in the list as in the folder.
         text = fileio.get(self.ann_file).decode('utf-8', 'surrogateescape')
         lines = enumerate((line.rstrip('\r') for line in text.split('\n')), 1)
+        names = {number: name for number, name in lines if name}
         source = printable(self.ann_file)
+        if isinstance(get_file_backend(self.img_prefix), LocalBackend):
+            names = self._without_labels(names, source)
         return [
             inside(self.img_prefix, name, f'{source}, line {number}', absolute=True)
-            for number, name in lines
-            if name
+            for number, name in names.items()
         ]
+
+    def _without_labels(self, names: dict[int, str], source: str) -> dict[int, str]:
+        """Leave out labels after the names of a list, if it has some."""
+
+        def exist(names: Iterable[str]) -> bool:
+            return any(
+                os.path.isfile(os.path.join(self.img_prefix, name)) for name in names
+            )
+
+        sample = list(names.values())[:NUM_LOOKED_UP]
+        if not sample or exist(sample):
+            return names
+        if not exist(_LABEL.sub('', name) for name in sample):
+            raise FileNotFoundError(
+                f'None of the first {len(sample)} images of {source} exists, such as '
+                f'{printable(sample[0])} in {printable(self.img_prefix)}: name paths '
+                'relative to data_root and data_prefix, one per line'
+            )
+        print_log(
+            f'UnlabeledFolder leaves out the labels after the paths of {source}.',
+            logger='current',
+            level=logging.INFO,
+        )
+        return {number: _LABEL.sub('', name) for number, name in names.items()}
 
     def _names(self) -> Iterable[str]:
         """Return the names of all files of the folder."""

@@ -104,3 +104,22 @@ def test_bad_lists(folder):
 def test_labels_are_refused(folder):
     with pytest.raises(ValueError, match='with_label.*CustomDataset'):
         UnlabeledFolder(folder, with_label=True)
+
+
+@pytest.mark.parametrize('label', [' 3', '\t12', ',0', ' 1,4', '  1 4 '])
+def test_labels_of_a_list_are_left_out(folder, label, capsys):
+    (folder / 'list.txt').write_text(f'b.jpg{label}\nx/y/z/c.webp{label}\n')
+    dataset = UnlabeledFolder(folder, ann_file='list.txt')
+    assert names(dataset, folder) == ['b.jpg', 'x/y/z/c.webp']
+
+
+def test_a_name_may_end_in_a_number(folder):
+    (folder / 'b.jpg').rename(folder / 'b.jpg 3')
+    (folder / 'list.txt').write_text('b.jpg 3\n')
+    assert names(UnlabeledFolder(folder, ann_file='list.txt'), folder) == ['b.jpg 3']
+
+
+def test_a_list_of_another_folder_is_refused(folder):
+    (folder / 'list.txt').write_text('other/b.jpg\nother/c.jpg\n')
+    with pytest.raises(FileNotFoundError, match='None of the first 2 .*other/b.jpg'):
+        UnlabeledFolder(folder, ann_file='list.txt')
