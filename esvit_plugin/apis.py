@@ -17,6 +17,7 @@ from torch import Tensor
 from .engine.checkpoints import check_finite_weights, load_checkpoint_file
 from .engine.cli import Failure
 from .engine.configs import CONFIGS, load_config
+from .engine.console import only_warnings
 from .models import EsViT
 from .models.conversion.names import convert_first, is_released_training, must_convert
 from .models.selfsup.checkpoint_check import load_backbone_alone
@@ -64,7 +65,9 @@ def get_model(
     init_default_scope('mmpretrain')
     model = MODELS.build(copy.deepcopy(cfg))
     if checkpoint is None or weights is None:
-        model.init_weights()
+        # mmengine tells how each tensor began.
+        with only_warnings():
+            model.init_weights()
     else:
         _load_weights(model, weights, os.fspath(checkpoint))
     model.eval()

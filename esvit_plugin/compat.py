@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ def check_versions() -> None:
         ImportError: If a package of OpenMMLab or torch is missing or outside the
             supported range; the message says what to install.
     """
+    # mmcv-lite, which is recommended, lacks an operator that nothing here needs.
+    warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention')
     for name, (oldest, limit) in SUPPORTED.items():
         hint = INSTALL_HINT.get(name, f"pip install '{name}>={oldest},<{limit}'")
         try:

@@ -31,6 +31,7 @@ knn_dataloader = None
 knn_val_dataloader = None
 
 train_cfg = dict(max_epochs=100)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2), milestone=None)
 # lr = 5e-4 x batch / 256
 optim_wrapper = dict(optimizer=dict(lr=6.25e-5))
 auto_scale_lr = dict(base_batch_size=32)

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.loaders import build_loader
 from .checkpoints import atomic_file, load_checkpoint_file, weights_only
+from .console import show_short_messages
 from .loops import ResumableTrainLoop
 from .pretrained_init import refuse_misfits
 from .resume import (
@@ -100,6 +102,14 @@ class EsViTRunner(Runner):
             for hook in self.hooks:
                 close: Callable[[], None] = getattr(hook, 'close', lambda: None)
                 close()
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger; what is longer than a few lines is in its file alone."""
+        logger = super().build_logger(*args, **kwargs)
+        show_short_messages(logger)
+        path = os.path.relpath(logger.log_file)
+        logger.info(f'Environment, config and hooks of this run: {path}')
+        return logger
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; whatever weights it fetches run no code."""
