@@ -24,7 +24,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     A config names its data folder once, as the variable ``data_root``, and uses it
     in several data sets. ``--cfg-options data_root=...`` therefore replaces the old
-    value in all of them, which mmengine by itself does not do.
+    value in all of them, which mmengine by itself does not do. So does the variable in
+    a config that has another as its ``_base_``, if none of its data sets uses it yet.
 
     Args:
         path: The config file.
@@ -40,6 +41,11 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
             cannot be right; see ``config_checks``.
     """
     cfg = read_config(path)
+    if isinstance(cfg.get('data_root'), str):
+        roots = _base_data_roots(path) - {cfg.data_root}
+        nodes = [node for _, node in dicts(cfg._cfg_dict) if 'type' in node]
+        is_used = any(node.get('data_root') == cfg.data_root for node in nodes)
+        _replace_data_root(cfg, roots & {''} if is_used else roots)
     options = dict(options or {})
     check_paths(cfg, options)
     old = copy.deepcopy(cfg) if options else cfg
@@ -49,14 +55,37 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
                 f'{path} has no variable data_root; set the data_root of its data '
                 'sets instead, e.g. train_dataloader.dataset.data_root=...'
             )
-        for _, node in dicts(cfg._cfg_dict):
-            if node.get('data_root') == old.data_root:
-                node['data_root'] = options['data_root']
+        cfg.data_root = options['data_root']
+        if isinstance(old.data_root, str):
+            _replace_data_root(cfg, {old.data_root})
     cfg.merge_from_dict(options)
     import_custom_modules(cfg, path)
     check_options(old, cfg, options)
     check_config(cfg)
     return cfg
+
+
+def _replace_data_root(cfg: Config, old: set[str]) -> None:
+    """Give the data sets that use old values of the variable its present one."""
+    for _, node in dicts(cfg._cfg_dict):
+        root = node.get('data_root')
+        if isinstance(root, str) and root in old:
+            node['data_root'] = cfg.data_root
+
+
+def _base_data_roots(path: str) -> set[str]:
+    """What the configs that a file is based on have as ``data_root``."""
+    if not path.endswith('.py'):
+        return set()
+    roots: set[str] = set()
+    for base in _read_bases(path):
+        if '::' not in base:
+            file_name = os.path.join(os.path.dirname(path), base)
+            cfg = Config.fromfile(file_name, import_custom_modules=False)
+            root = cfg.get('data_root')
+            roots |= {root} if isinstance(root, str) else set()
+            roots |= _base_data_roots(file_name)
+    return roots
 
 
 def read_config(path: str) -> Config:
@@ -119,26 +148,42 @@ def _check_source(path: str, parents: tuple[str, ...]) -> None:
         raise ValueError(
             f'{path}, line {error.lineno}: {error.msg}: {source}'
         ) from None
+    for line, base in _bases(body):
+        if '::' in base:
+            continue
+        file_name = os.path.normpath(os.path.join(os.path.dirname(path), base))
+        if not os.path.isfile(file_name) or file_name in parents:
+            problem = 'includes itself by' if file_name in parents else 'lacks'
+            raise FileNotFoundError(
+                f'{path}, line {line}: the config {problem} its _base_ '
+                f'{base} ({file_name}).'
+                + ('' if file_name in parents else _found_at(file_name))
+            )
+        _check_source(file_name, (*parents, os.path.normpath(path)))
+
+
+def _read_bases(path: str) -> list[str]:
+    """The ``_base_`` of a config file that has passed ``_check_source``."""
+    with open(path, encoding='utf-8') as file:
+        text = file.read()
+    # What mmengine replaces first need not be Python.
+    return [] if '{{$' in text else [base for _, base in _bases(ast.parse(text).body)]
+
+
+def _bases(body: list[ast.stmt]) -> list[tuple[int, str]]:
+    """Line and value of each ``_base_`` of a config, unless it is computed."""
+    bases: list[tuple[int, str]] = []
     for node in body:
         names = [getattr(t, 'id', '') for t in getattr(node, 'targets', ())]
         if not isinstance(node, ast.Assign) or names != ['_base_']:
             continue
         try:
-            bases = ast.literal_eval(node.value)
+            value = ast.literal_eval(node.value)
         except ValueError:
-            continue  # computed
-        for base in [bases] if isinstance(bases, str) else bases:
-            if '::' in base:
-                continue
-            file_name = os.path.normpath(os.path.join(os.path.dirname(path), base))
-            if not os.path.isfile(file_name) or file_name in parents:
-                problem = 'includes itself by' if file_name in parents else 'lacks'
-                raise FileNotFoundError(
-                    f'{path}, line {node.lineno}: the config {problem} its _base_ '
-                    f'{base} ({file_name}).'
-                    + ('' if file_name in parents else _found_at(file_name))
-                )
-            _check_source(file_name, (*parents, os.path.normpath(path)))
+            continue
+        values = [value] if isinstance(value, str) else value
+        bases += [(node.lineno, base) for base in values]
+    return bases
 
 
 def import_custom_modules(cfg: Config, path: str) -> None:

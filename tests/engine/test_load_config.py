@@ -26,3 +26,44 @@ def test_data_root_replaces_the_folder_everywhere():
         cfg.data_root,
     ]
     assert folders == ['/data/in1k'] * 4
+
+
+def folders(cfg):
+    hook = next((h for h in cfg.custom_hooks if h.type == 'KNNMonitorHook'), None)
+    return [
+        cfg.train_dataloader.dataset.data_root,
+        hook and hook.val_dataloader.dataset.data_root,
+    ]
+
+
+def write_child(tmp_path, base, text):
+    path = tmp_path / 'child.py'
+    path.write_text(f"_base_ = ['{ROOT}/configs/{base}']\n{text}")
+    return load_config(str(path))
+
+
+def test_data_root_of_a_child_reaches_the_data_sets(tmp_path):
+    cfg = write_child(tmp_path, 'esvit_swin_t.py', "data_root = '/data/in1k'\n")
+    assert folders(cfg) == ['/data/in1k'] * 2
+    cfg = write_child(tmp_path, 'demo/esvit_swin_folder.py', "data_root = '/mine'\n")
+    assert folders(cfg) == ['/mine', None]
+    # Once more removed
+    (tmp_path / 'child.py').rename(tmp_path / 'parent.py')
+    path = tmp_path / 'grandchild.py'
+    path.write_text("_base_ = ['./parent.py']\ndata_root = '/other'\n")
+    assert folders(load_config(str(path))) == ['/other', None]
+
+
+def test_data_root_of_a_child_that_uses_it_changes_nothing_else(tmp_path):
+    cfg = write_child(
+        tmp_path,
+        'esvit_swin_t.py',
+        "data_root = '/data/webvision'\n"
+        'train_dataloader = dict(dataset=dict(data_root=data_root))\n',
+    )
+    assert folders(cfg) == ['/data/webvision', 'data/imagenet/']
+    # As the configs of other data sets, which are evaluated on ImageNet
+    for name in ('openimages', 'webvision', 'imagenet22k'):
+        cfg = load_config(str(ROOT / f'configs/esvit_swin_t_view_{name}.py'))
+        assert folders(cfg)[1] == 'data/imagenet/'
+        assert folders(cfg)[0] != 'data/imagenet/'
