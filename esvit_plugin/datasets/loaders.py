@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -21,6 +22,8 @@ def build_loader(
 ) -> DataLoader:
     """Build a loader; its workers must answer, and without workers it works, too.
 
+    Without a GPU memory is not pinned, of which torch would warn.
+
     Args:
         loader: A loader or its config, see mmengine. ``timeout`` defaults to 1800
             seconds with workers; options of workers are left out without.
@@ -34,6 +37,8 @@ def build_loader(
         else:
             for option in ('timeout', 'persistent_workers', 'prefetch_factor'):
                 loader.pop(option, None)
+        if get_device() == 'cpu':
+            loader.pop('pin_memory', None)
     return Runner.build_dataloader(loader, seed, diff_rank_seed)
 
 

@@ -67,11 +67,13 @@ class EsViTRunner(Runner):
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
         """Build the runner of a config, after checking its names and values."""
+        from .class_count import fill_num_classes
         from .config_checks import check_config
         from .configs import drop_late_schedules
 
         check_config(cfg)
         drop_late_schedules(cfg)
+        fill_num_classes(cfg)
         return super().from_cfg(cfg)
 
     def register_default_hooks(

@@ -1,0 +1,71 @@
+"""The number of classes, taken from the images."""
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS
+
+from .config_checks import dicts
+
+# The first that there is, as a test alone needs no images to train on.
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def fill_num_classes(cfg: Config) -> None:
+    """Take from the images each ``num_classes`` of the model that is None.
+
+    Args:
+        cfg: The config; its model is completed.
+
+    Raises:
+        ValueError: If the images have no classes, or a metric wants more of them than
+            there are.
+    """
+    model = cfg.get('model') or {}
+    nodes = [node for _, node in dicts(model) if 'num_classes' in node]
+    empty = [node for node in nodes if node['num_classes'] is None]
+    if empty:
+        number = _count_classes(cfg)
+        for node in empty:
+            node['num_classes'] = number
+    counts = [n['num_classes'] for n in nodes if isinstance(n['num_classes'], int)]
+    if counts:
+        _check_topk(cfg, min(counts))
+
+
+def _count_classes(cfg: Config) -> int:
+    """The number of classes of the images to train on."""
+    name = next((name for name in _LOADERS if cfg.get(name)), None)
+    if name is None:
+        raise ValueError(
+            'num_classes of the model is None, to be taken from the images, but the '
+            f'config has none of {", ".join(_LOADERS)}: give a number.'
+        )
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
+    dataset = DATASETS.build(cfg[name].dataset)
+    classes = getattr(dataset, 'CLASSES', None)
+    if classes:
+        return len(classes)
+    # Lists of mmpretrain have labels without names.
+    records = map(dataset.get_data_info, range(len(dataset)))
+    labels = [record.get('gt_label') for record in records]
+    if not labels or any(not isinstance(label, int) for label in labels):
+        raise ValueError(
+            f'num_classes of the model is to be taken from {name}, whose '
+            f'{type(dataset).__name__} has no classes: give labelled images, in one '
+            'folder per class, or a number.'
+        )
+    return max(labels) + 1
+
+
+def _check_topk(cfg: Config, num_classes: int) -> None:
+    """Refuse top-5 accuracy of fewer than five classes; torch would end the run."""
+    for name in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(name) or []
+        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+            topk = metric.get('topk', (1,)) if isinstance(metric, dict) else (1,)
+            highest = max(topk) if isinstance(topk, (list, tuple)) else topk
+            if highest > num_classes:
+                raise ValueError(
+                    f'{name}.topk={topk} needs {highest} classes, but there are '
+                    f'{num_classes}: set {name}.topk=1.'
+                )

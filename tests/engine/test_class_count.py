@@ -1,0 +1,70 @@
+"""The number of classes comes from the images, where the config leaves it open."""
+
+import pytest
+from mmengine.config import Config
+from PIL import Image
+from support.paths import ROOT
+
+from esvit_plugin.engine.class_count import fill_num_classes
+from esvit_plugin.engine.configs import load_config
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for part in ('train', 'val'):
+        for number, name in enumerate(('ant', 'bee', 'cow')):
+            path = tmp_path / part / name / f'{number}.png'
+            path.parent.mkdir(parents=True)
+            Image.new('RGB', (8, 8)).save(path)
+    return tmp_path
+
+
+def classifier(num_classes=None, topk=(1,), **dataset):
+    return Config(
+        dict(
+            model=dict(head=dict(num_classes=num_classes), num_classes=num_classes),
+            train_dataloader=dict(dataset=dataset) if dataset else None,
+            val_evaluator=[dict(type='Accuracy', topk=topk)],
+        )
+    )
+
+
+@pytest.mark.parametrize('name', ['linear_folder', 'finetune_folder'])
+def test_configs_of_own_folders(folder, name):
+    cfg = load_config(str(ROOT / f'configs/demo/{name}.py'), {'data_root': str(folder)})
+    fill_num_classes(cfg)
+    assert cfg.model.data_preprocessor.num_classes == 3
+    head = cfg.model if name == 'linear_folder' else cfg.model.head
+    assert head.num_classes == 3
+
+
+def test_labels_without_names_are_counted(folder):
+    (folder / 'list.txt').write_text('train/ant/0.png 0\ntrain/bee/1.png 6\n')
+    cfg = classifier(type='CustomDataset', data_root=str(folder), ann_file='list.txt')
+    fill_num_classes(cfg)
+    assert cfg.model == dict(head=dict(num_classes=7), num_classes=7)
+
+
+def test_a_number_stays_and_no_image_is_looked_at():
+    cfg = classifier(10, type='CustomDataset', data_root='nowhere')
+    fill_num_classes(cfg)
+    assert cfg.model.num_classes == 10
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (classifier(), 'none of train_dataloader.*give a number'),
+        (classifier(3, topk=(1, 5)), r'val_evaluator.topk=\(1, 5\) needs 5 .*are 3'),
+        (classifier(3, topk=4), 'val_evaluator.topk=4 needs 4 classes'),
+    ],
+)
+def test_what_cannot_work_is_refused(cfg, message):
+    with pytest.raises(ValueError, match=message):
+        fill_num_classes(cfg)
+
+
+def test_images_without_labels_are_refused(folder):
+    cfg = classifier(type='UnlabeledFolder', data_root=str(folder))
+    with pytest.raises(ValueError, match='UnlabeledFolder has no classes'):
+        fill_num_classes(cfg)
