@@ -12,6 +12,8 @@ from support.training import PIPELINE, build_runner, small_model
 
 from esvit_plugin.engine.resume import newest_checkpoint
 
+pytestmark = pytest.mark.usefixtures('photos_once')
+
 COSINE = [
     dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, convert_to_iter_based=True),
