@@ -3,10 +3,12 @@ import signal
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import config as mmengine_config
+from mmengine.runner import loops as mmengine_loops
 from support.training import fresh_globals
 
 import esvit_plugin  # noqa: F401  registers everything
@@ -41,15 +43,16 @@ def _no_time_lost():
     gc.freeze()
     # The beauty of the config in the log.
     mmengine_config.FormatCode = lambda text, **_: (text, True)
+    # A pause after each epoch of a loop by iterations, for workers.
+    mmengine_loops.time = SimpleNamespace(sleep=lambda _: None)
 
 
-_load_photo = cache(bundled_photos.load_photo)
-
-
-@pytest.fixture
-def photos_once(monkeypatch):
-    """Photographs are read once for all data sets of the session."""
-    monkeypatch.setattr(bundled_photos, 'load_photo', _load_photo)
+@pytest.fixture(scope='module')
+def photos_once():
+    """Photographs are read once for all data sets of a file's tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundled_photos, 'load_photo', cache(bundled_photos.load_photo))
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -10,7 +10,7 @@ from support.training import PIPELINE, build_runner, small_model
 
 from esvit_plugin.engine import KNNMonitorHook
 
-pytestmark = pytest.mark.usefixtures('photos_once')
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('photos_once')]
 
 
 def loader(num_workers, **dataset):

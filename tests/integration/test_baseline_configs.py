@@ -16,9 +16,6 @@ from esvit_plugin.engine.configs import drop_late_schedules, load_config
 from esvit_plugin.engine.launch import build_runner
 from esvit_plugin.models.view_and_regions import split_features
 
-pytestmark = pytest.mark.slow
-
-
 # Published by MoCo-v3 (arXiv 2104.02057 and its CONFIG.md), MAE (arXiv 2111.06377) and
 # SimMIM (arXiv 2111.09886, mmpretrain's Swin-B); ``rate`` is for 256 images.
 MOCO = dict(

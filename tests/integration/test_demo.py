@@ -12,8 +12,6 @@ from support.paths import ROOT
 from support.small_configs import SMALL, WIDTH
 from support.tools import call, last_line, run, tool
 
-pytestmark = pytest.mark.slow
-
 DEMO = ROOT / 'configs' / 'demo'
 # The demo in seconds: few crops, narrow heads.
 QUICK = [

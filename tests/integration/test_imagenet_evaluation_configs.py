@@ -20,8 +20,6 @@ from esvit_plugin import get_model
 from esvit_plugin.engine.configs import drop_late_schedules, load_config
 from esvit_plugin.engine.launch import build_runner
 
-pytestmark = pytest.mark.slow
-
 # Those of view-only runs differ by checkpoint alone; see test_published_configs.py.
 KNN = [
     path.stem

@@ -5,11 +5,8 @@ import signal
 import subprocess
 import sys
 
-import pytest
 from support.paths import ROOT
 from support.tools import run
-
-pytestmark = pytest.mark.slow
 
 # 3 epochs of 4 iterations
 TINY = ROOT / 'tests' / 'support' / 'faults' / 'tiny.py'

@@ -22,8 +22,6 @@ from esvit_plugin.engine.configs import load_config
 from esvit_plugin.evaluation import match_accuracy, mirrored_copy, region_map
 from esvit_plugin.evaluation.images import open_images
 
-pytestmark = pytest.mark.slow
-
 MISC = ROOT / 'tools' / 'misc'
 PHOTOS = ('astronaut', 'coffee')
 QUICK = (

@@ -12,8 +12,6 @@ from support.small_configs import WIDTH, small_backbone
 from esvit_plugin.engine.configs import drop_late_schedules, load_config
 from esvit_plugin.engine.launch import build_runner
 
-pytestmark = pytest.mark.slow
-
 NAMES = [path.stem for path in sorted(CONFIGS.glob('esvit_*.py'))]
 
 
