@@ -1,13 +1,18 @@
+import gc
 import signal
 import sys
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
+from mmengine.config import config as mmengine_config
+from mmengine.runner import loops as mmengine_loops
+from support.training import fresh_globals
 
 import esvit_plugin  # noqa: F401  registers everything
+from esvit_plugin.datasets import bundled_photos
 
 # A program in the background may have been told to ignore them, and what it starts.
 for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
@@ -27,8 +32,27 @@ def _fresh_globals():
     """Same random numbers in every test, and no logs shared between runners."""
     torch.manual_seed(0)
     yield
-    for manager in (MessageHub, MMLogger, Visualizer):
-        manager._instance_dict.clear()
+    fresh_globals()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _no_time_lost():
+    """Leave out what takes time in every run and is not looked at."""
+    # The garbage collector would go through all that was imported, for each data set.
+    gc.collect()
+    gc.freeze()
+    # The beauty of the config in the log.
+    mmengine_config.FormatCode = lambda text, **_: (text, True)
+    # A pause after each epoch of a loop by iterations, for workers.
+    mmengine_loops.time = SimpleNamespace(sleep=lambda _: None)
+
+
+@pytest.fixture(scope='module')
+def photos_once():
+    """Photographs are read once for all data sets of a file's tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundled_photos, 'load_photo', cache(bundled_photos.load_photo))
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -34,6 +34,7 @@ def test_weights_of_another_window_are_refused(tmp_path):
         get_model(small_model(window_size=2), path)
 
 
+@pytest.mark.slow
 def test_baselines_are_models_of_mmpretrain(tmp_path):
     assert {'mocov3_swin_t', 'mae_vit_b'} <= set(list_models())
     source = get_model('simmim_swin_t')

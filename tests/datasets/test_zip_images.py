@@ -152,6 +152,7 @@ def test_workers_read_the_same(archives, persistent_workers):
     assert list(forked) == [wanted] * 2
 
 
+@pytest.mark.slow
 def test_spawned_workers_read_the_same(archives, tmp_path):
     """Also from TSV files, in the same workers, since they take long to start."""
     paths = []

@@ -10,6 +10,8 @@ from support.training import PIPELINE, build_runner, small_model
 
 from esvit_plugin.engine import KNNMonitorHook
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('photos_once')]
+
 
 def loader(num_workers, **dataset):
     return dict(

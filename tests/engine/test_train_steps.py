@@ -53,6 +53,7 @@ class _Record(Hook):
             runner.train_loop.stop_training = True
 
 
+@pytest.mark.slow
 def test_steps_match_the_authors_program(golden, tmp_path):
     from golden import fill, normal
 

@@ -302,6 +302,7 @@ def test_vits_that_are_none_of_the_programs_are_refused(tmp_path, width):
         load_backbone('auto', tmp_path / 'vit.pth')
 
 
+@pytest.mark.slow
 def test_models_that_there_are_not_are_named(tmp_path):
     esvit, checkpoint, _ = saved(tmp_path, dict(model=small_model()))
     config, _, _ = saved(tmp_path, classifier(VIT), 'vit')
@@ -343,6 +344,7 @@ def test_packages_that_are_missing_are_not_installed():
         network_of('nothing::a.py')
 
 
+@pytest.mark.slow
 def test_configs_are_found_by_the_names_of_mmpretrain():
     name = 'swin-tiny_16xb64_in1k'
     for config in (name, f'mmpretrain::swin_transformer/{name}.py'):

@@ -10,13 +10,11 @@ from mmengine.hub import get_config
 from mmpretrain.registry import MODELS, TRANSFORMS
 from support import made_up_data
 from support.paths import CONFIGS
+from support.small_configs import WIDTH, small_backbone
 
 from esvit_plugin.engine.configs import drop_late_schedules, load_config
 from esvit_plugin.engine.launch import build_runner
 from esvit_plugin.models.view_and_regions import split_features
-
-pytestmark = pytest.mark.slow
-
 
 # Published by MoCo-v3 (arXiv 2104.02057 and its CONFIG.md), MAE (arXiv 2111.06377) and
 # SimMIM (arXiv 2111.09886, mmpretrain's Swin-B); ``rate`` is for 256 images.
@@ -164,22 +162,6 @@ class Record(Hook):
         self.inputs = data_batch['inputs']
 
 
-# One block per stage, 192 channels at the end.
-SHALLOW = dict(depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8])
-MAPS = dict(embed_dims=[24, 48, 96, 192], **SHALLOW)
-SWIN = dict(embed_dims=24, **SHALLOW)
-VIT = dict(embed_dims=192, num_layers=1, num_heads=6, feedforward_channels=64)
-SMALL = {
-    'EsViTSwin': dict(arch=SWIN),
-    'SimMIMSwinTransformer': dict(arch=SWIN),
-    'ViL': dict(arch=MAPS),
-    'CvT': dict(arch=MAPS),
-    'MAEViT': dict(arch=VIT),
-    'MoCoV3ViT': dict(arch=VIT),
-    'ResNet': dict(stem_channels=8, base_channels=6),
-}
-
-
 @pytest.fixture(scope='module')
 def imagenet(tmp_path_factory):
     """ImageNet-1K of two images in each split."""
@@ -202,15 +184,13 @@ def test_one_iteration(name, imagenet, tmp_path, monkeypatch):
         'default_hooks.checkpoint.interval': -1,
         'default_hooks.checkpoint.save_last': False,
         'visualizer.vis_backends': [],
+        **small_backbone(model.backbone),
     }
-    for key, value in SMALL[model.backbone.type].items():
-        value = dict(value, _delete_=True) if isinstance(value, dict) else value
-        options[f'model.backbone.{key}'] = value
     if model.type == 'MAE':
-        options['model.neck.embed_dim'] = 192
+        options['model.neck.embed_dim'] = WIDTH
         options['model.neck.decoder_depth'] = 1
     else:
-        options['model.neck.in_channels'] = 192
+        options['model.neck.in_channels'] = WIDTH
     if model.type == 'MoCoV3':
         options['model.neck.hid_channels'] = 64
         options['model.head.predictor.hid_channels'] = 64

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 
-pytestmark = pytest.mark.slow
-
 # Stands for a training: it has a child as a data loader has, and ends after a signal.
 SCRIPT = """
 import os, signal, subprocess, sys, time

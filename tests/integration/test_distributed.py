@@ -8,8 +8,6 @@ from support.training import RandomViews, build_runner, join_two, small_model, s
 
 from esvit_plugin.evaluation import extract_features
 
-pytestmark = pytest.mark.slow
-
 
 class Record(Hook):
     """Keeps the losses and the last gradients of the student."""

@@ -13,13 +13,12 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS, TRANSFORMS
 from support import made_up_data
 from support.paths import CONFIGS, ROOT
+from support.small_configs import DEPTH, SMALL, VIT, VIT_DEPTH, WIDTH, small_backbone
 from support.training import one_epoch
 
 from esvit_plugin import get_model
 from esvit_plugin.engine.configs import drop_late_schedules, load_config
 from esvit_plugin.engine.launch import build_runner
-
-pytestmark = pytest.mark.slow
 
 # Those of view-only runs differ by checkpoint alone; see test_published_configs.py.
 KNN = [
@@ -27,20 +26,6 @@ KNN = [
     for path in sorted((CONFIGS / 'knn').glob('*.py'))
     if '_view' not in path.stem
 ]
-# One block per stage; heads that divide the widths of T, S and B.
-SHALLOW = dict(depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], _delete_=True)
-ARCHS = {
-    'EsViTSwin': dict(embed_dims=24, **SHALLOW),
-    'ViL': dict(embed_dims=[24, 48, 96, 192], **SHALLOW),
-    'CvT': dict(embed_dims=[24, 48, 96, 192], **SHALLOW),
-    'VisionTransformer': dict(
-        embed_dims=192,
-        num_layers=3,
-        num_heads=6,
-        feedforward_channels=64,
-        _delete_=True,
-    ),
-}
 
 
 @pytest.fixture(scope='module')
@@ -51,13 +36,6 @@ def imagenet(tmp_path_factory):
         lines = (root / 'meta' / 'train.txt').read_text()
         (root / 'meta' / f'train_{share}percent.txt').write_text(lines)
     return root
-
-
-def small_backbone(backbone):
-    """What makes a backbone small, as options of the backbone."""
-    if backbone.type == 'ResNet':
-        return dict(stem_channels=8, base_channels=6)
-    return dict(arch=ARCHS[backbone.type.replace('DINO', '')])
 
 
 def run_knn(monkeypatch, *args):
@@ -72,9 +50,9 @@ def test_knn_reads_the_checkpoint_of_its_config(
 ):
     path = CONFIGS / 'knn' / f'{name}.py'
     cfg = load_config(str(path))
-    neck = dict(in_channels=192, out_channels=16, hidden_channels=32)
+    neck = dict(in_channels=WIDTH, out_channels=16, hidden_channels=32)
     head = dict(out_channels=16)
-    model = dict(backbone=small_backbone(cfg.model.backbone), neck=neck, head=head)
+    model = dict(backbone=SMALL[cfg.model.backbone.type], neck=neck, head=head)
     if cfg.model.region_neck:
         model.update(region_neck=neck, region_head=head)
     (tmp_path / 'small.py').write_text(f'_base_ = {str(path)!r}\nmodel = {model}\n')
@@ -94,7 +72,7 @@ def test_knn_reads_the_checkpoint_of_its_config(
 
 
 def test_knn_of_a_baseline(imagenet, tmp_path, monkeypatch, capsys):
-    arch = dict(ARCHS['VisionTransformer'], embed_dims=384)
+    arch = dict(VIT, embed_dims=384)
     path = tmp_path / 'small.py'
     path.write_text(
         f"_base_ = '{CONFIGS}/mocov3/mocov3_deit_s.py'\n"
@@ -202,10 +180,9 @@ def test_one_iteration_from_the_teacher(name, imagenet, tmp_path, monkeypatch):
     # Formatting the config for the log takes longer than the step.
     monkeypatch.setattr(Config, 'pretty_text', '')
     path = config_of(name)
-    small = small_backbone(load_config(path).model.backbone)
     options = one_epoch(tmp_path, imagenet)
-    options |= {f'model.backbone.{key}': value for key, value in small.items()}
-    options['model.head.in_channels'] = 192
+    options |= small_backbone(load_config(path).model.backbone)
+    options['model.head.in_channels'] = WIDTH
     options['model.backbone.init_cfg.checkpoint'] = str(tmp_path / 'teacher.pth')
     cfg = load_config(path, options)
     drop_late_schedules(cfg)
@@ -226,7 +203,7 @@ def test_one_iteration_from_the_teacher(name, imagenet, tmp_path, monkeypatch):
         if re.search(r'norm|ln|bias|pos_embed|cls_token', group['param_name']):
             assert group['weight_decay'] == 0, group['param_name']
     # Stem, blocks, head
-    decay, depth = TABLE[name]['decay'], 3 if 'deit' in name else 4
+    decay, depth = TABLE[name]['decay'], VIT_DEPTH if 'deit' in name else DEPTH
     assert rates['head.fc.weight'] == 1
     first = 'backbone.patch_embed.projection.weight'
     assert rates[first] == pytest.approx(decay ** (depth + 1))

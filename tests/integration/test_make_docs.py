@@ -1,19 +1,15 @@
 """The programs that write docs/, with a few crops and tools run in this process."""
 
 import contextlib
-import gc
 import io
 import json
 import re
 import sys
-from functools import cache
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
 from mmpretrain.registry import DATASETS
 from PIL import Image
 from support.paths import ROOT
@@ -21,12 +17,10 @@ from support.tools import is_drawn
 from support.tools import run as run_tool
 
 from esvit_plugin import get_model
-from esvit_plugin.datasets import BundledPhotos, bundled_photos, load_photo
+from esvit_plugin.datasets import BundledPhotos, load_photo
 from esvit_plugin.engine.configs import load_config
 from esvit_plugin.evaluation import match_accuracy, mirrored_copy, region_map
 from esvit_plugin.evaluation.images import open_images
-
-pytestmark = pytest.mark.slow
 
 MISC = ROOT / 'tools' / 'misc'
 PHOTOS = ('astronaut', 'coffee')
@@ -41,27 +35,18 @@ default_hooks = dict(logger=dict(interval=1))
 
 
 @pytest.fixture
-def tools(monkeypatch, tmp_path):
+def tools(monkeypatch, tmp_path, photos_once):
     """The modules, whose commands run here on two crops of each photograph."""
     monkeypatch.syspath_prepend(str(MISC))
     monkeypatch.chdir(ROOT)
     # split, crop_size, short_side, num_train, num_test, seed
     defaults = ('train', 64, 320, 2, 2, 0)
     monkeypatch.setattr(BundledPhotos.__init__, '__defaults__', defaults)
-    # Each of some twenty data sets would read all photographs and collect garbage.
-    monkeypatch.setattr(bundled_photos, 'load_photo', cache(load_photo))
-    monkeypatch.setattr(gc, 'collect', lambda *_: 0)
-    # What the Runner writes its config with takes seconds for each.
-    monkeypatch.setattr(
-        'mmengine.config.config.FormatCode', lambda text, **_: [text, 1]
-    )
     import make_docs
     import regions_experiment
     import tool_runs
 
     def run(*args):
-        for manager in (MessageHub, MMLogger, Visualizer):
-            manager._instance_dict.clear()
         words = [str(arg) for arg in args]
         if words[0] == '-c':
             with contextlib.redirect_stdout(io.StringIO()):

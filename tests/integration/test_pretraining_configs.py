@@ -7,11 +7,10 @@ import torch
 from mmengine.hooks import Hook
 from support import made_up_data
 from support.paths import CONFIGS
+from support.small_configs import WIDTH, small_backbone
 
 from esvit_plugin.engine.configs import drop_late_schedules, load_config
 from esvit_plugin.engine.launch import build_runner
-
-pytestmark = pytest.mark.slow
 
 NAMES = [path.stem for path in sorted(CONFIGS.glob('esvit_*.py'))]
 
@@ -57,7 +56,9 @@ def test_one_iteration(name, data, tmp_path):
     cfg = load_config(str(CONFIGS / f'{name}.py'))
     folder = data[Path(cfg.data_root).name]
     options['data_root'] = f'{folder}/'
+    options |= small_backbone(cfg.model.backbone)
     for task in ('', 'region_') if cfg.model.region_neck else ('',):
+        options[f'model.{task}neck.in_channels'] = WIDTH
         options[f'model.{task}neck.out_channels'] = 16
         options[f'model.{task}neck.hidden_channels'] = 32
         options[f'model.{task}head.out_channels'] = 16

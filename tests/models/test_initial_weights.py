@@ -71,6 +71,7 @@ RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config', RULES)
 def test_spread_of_fresh_weights(config):
     cfg = find_model_config(config)

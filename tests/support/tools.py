@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from esvit_plugin import get_model
 from support.paths import ROOT
-from support.training import small_model, with_backbone
+from support.training import fresh_globals, small_model, with_backbone
 
 
 def call(*command, expect=0, **env):
@@ -45,6 +45,7 @@ def last_line(output):
 
 def run(name, *args):
     """Run a tool in this process, which saves seconds; its standard output."""
+    fresh_globals()
     argv = [name, *(str(arg) for arg in args)]
     errors = io.StringIO()
     try:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import ConfigDict
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
@@ -68,6 +70,12 @@ def with_backbone(backbone: dict, width: int) -> dict[str, Any]:
     for neck in ('neck', 'region_neck'):
         cfg[neck] = {**cfg[neck], 'in_channels': width}
     return cfg
+
+
+def fresh_globals() -> None:
+    """Forget the logs and pictures of runners before."""
+    for manager in (MessageHub, MMLogger, Visualizer):
+        manager._instance_dict.clear()
 
 
 def spawn_two(worker: Callable, folder: Path) -> list[Any]:

@@ -120,6 +120,7 @@ def test_correspondence_of_nothing_is_refused(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_correspondence_with_a_crop_and_with_another_image(tmp_path):
     config, checkpoint, model = saved_model(tmp_path)
     out = tmp_path / 'out'
@@ -178,6 +179,7 @@ def test_correspondence_of_other_models(tmp_path, others, kind):
         run(*tool, '--student')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'queries', 'lines'),
     [
@@ -214,6 +216,7 @@ def test_attention_maps(tmp_path, images, name, queries, lines):
     assert all(is_drawn(path) for path in paths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('order', ['entropy', 'number'])
 def test_the_entropy_is_of_all_images(tmp_path, images, order):
     config, checkpoint, model = saved_model(tmp_path, *BACKBONES['DeiT'])
@@ -248,6 +251,7 @@ def test_the_entropy_is_of_all_images(tmp_path, images, order):
     assert len(list(out.glob('*.png'))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['mmpretrain', 'plain', 'timm'])
 def test_attention_of_other_models(tmp_path, others, kind):
     tool = (f'{FOLDER}/attention_maps.py', *others[kind], 'moon', '-o', tmp_path)

@@ -173,6 +173,7 @@ def test_other_files_are_not_converted(tmp_path):
         assert not (tmp_path / 'converted.pth').exists()
 
 
+@pytest.mark.slow
 def test_every_door_names_the_converter(tmp_path):
     """Files that were not converted, wherever weights are taken."""
     released, weights = small('swin')
@@ -202,6 +203,7 @@ def published(weights):
     return files.values()
 
 
+@pytest.mark.slow
 def test_swin_of_timm_converts(tmp_path):
     """There patch merging stands at the beginning of a stage."""
     model = timm.create_model('swin_tiny_patch4_window7_224', num_classes=5)

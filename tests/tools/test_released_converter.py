@@ -133,6 +133,7 @@ def test_each_variant_converts(tmp_path, variant):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'options', 'kind'),
     [
@@ -190,6 +191,7 @@ def test_heads_that_do_not_fit_leave_the_backbone(tmp_path):
         convert(tmp_path, released)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'width'), [('deit', 192), ('resnet50', 2048)])
 def test_full_checkpoints_of_dino_convert(tmp_path, name, width):
     """Views alone, the backbone wrapped once, the teacher's names without module."""

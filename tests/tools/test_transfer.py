@@ -93,6 +93,7 @@ def rival(tmp_path):
     return tmp_path / 'rival.py', tmp_path / 'rival.pth'
 
 
+@pytest.mark.slow
 def test_two_models_are_compared(setup, rival):
     folder, args = setup
     out = folder / 'results.json'
@@ -189,6 +190,7 @@ def test_models_have_short_names_that_differ():
         assert labels(columns) == expected
 
 
+@pytest.mark.slow
 def test_another_set_is_given_by_its_config(setup, capsys):
     folder, args = setup
     digits, own = ROOT / 'configs' / 'demo' / 'transfer_digits.py', folder / 'own.py'

@@ -223,6 +223,7 @@ def losses_of_one_epoch(work_dir, kind):
     return runner.message_hub.log_scalars['train/loss'].data[0]
 
 
+@pytest.mark.slow
 def test_training_goes_as_with_multi_crop(tmp_path):
     made = losses_of_one_epoch(tmp_path, 'DeviceMultiCrop')
     wanted = losses_of_one_epoch(tmp_path, 'MultiCrop')

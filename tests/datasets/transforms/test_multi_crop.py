@@ -227,6 +227,7 @@ def test_workers_and_resuming_change_nothing(folder):
     assert all(same(a, b) for a, b in zip(resumed, wanted[1], strict=True))
 
 
+@pytest.mark.slow
 def test_set_epoch_reaches_spawned_persistent_workers(folder):
     wanted = two_epochs(folder)
     run = two_epochs(

@@ -177,6 +177,7 @@ def test_the_monitor_warns_once_of_a_collapse(
         assert len(scalars.data[0]) <= 4  # trimmed by the next value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('accumulate', [1, 2])
 @pytest.mark.parametrize('momentum', [0.9995, 0.5])
 def test_a_short_run_forgets_its_initial_weights(tmp_path, momentum, accumulate):

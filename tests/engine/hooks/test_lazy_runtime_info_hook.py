@@ -69,6 +69,7 @@ def train(work_dir, kind):
     return runner.message_hub, watch.found
 
 
+@pytest.mark.slow
 def test_the_log_is_mmengines_without_reads_between(tmp_path):
     expected, theirs = train(tmp_path / 'mmengine', 'RuntimeInfoHook')
     assert theirs[0][0] < theirs[1][0]

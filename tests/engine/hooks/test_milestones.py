@@ -1,7 +1,9 @@
+import pytest
 from mmengine.config import Config
 from support.training import build_runner, small_model
 
 
+@pytest.mark.slow
 def test_milestones_stay_while_other_checkpoints_go(tmp_path, request):
     """What is evaluated, and what a second phase begins with, outlives the others."""
     cfg = Config.fromfile(request.config.rootpath / 'configs/esvit_swin_t_w14_view.py')

@@ -44,6 +44,7 @@ def run(work_dir, model=None, epochs=2, **hook):
     return record.states, runner
 
 
+@pytest.mark.slow
 def test_draws_follow_seed_and_iteration_and_end_at_three_quarters(tmp_path):
     states, runner = run(tmp_path / 'a')
     assert len(states) == 4
@@ -58,6 +59,7 @@ def test_draws_follow_seed_and_iteration_and_end_at_three_quarters(tmp_path):
     assert None not in always[3]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_what_an_uninterrupted_one_does(tmp_path):
     states, _ = run(tmp_path / 'a')
     record = Record()

@@ -12,6 +12,8 @@ from support.training import PIPELINE, build_runner, small_model
 
 from esvit_plugin.engine.resume import newest_checkpoint
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('photos_once')]
+
 COSINE = [
     dict(type='LinearLR', start_factor=1e-9, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, convert_to_iter_based=True),
@@ -59,18 +61,18 @@ def run(
     epochs=3,
     **changes,
 ):
-    """Two images of each photograph: 4 iterations per epoch by default."""
+    """One image of each photograph: 4 iterations per epoch by default."""
     values = Values()
     runner = build_runner(
         work_dir,
         model=small_model(drop_path_rate=0.3),
         train_dataloader=dict(
-            batch_size=changes.get('batch_size', 8),
+            batch_size=changes.get('batch_size', 4),
             num_workers=workers,
             persistent_workers=workers > 0,
             dataset=dict(
                 type='BundledPhotos',
-                num_train=changes.get('num_train', 2),
+                num_train=changes.get('num_train', 1),
                 pipeline=PIPELINE,
             ),
             sampler=dict(type='DefaultSampler', shuffle=True),
@@ -106,6 +108,12 @@ def run(
     return runner, values.values
 
 
+@pytest.fixture(scope='module')
+def whole_run(tmp_path_factory, photos_once):
+    """A run that was not stopped, and what was scheduled."""
+    return run(tmp_path_factory.mktemp('whole'))
+
+
 def assert_equal(one, other):
     expected = other.model.state_dict()
     for name, value in one.model.state_dict().items():
@@ -116,8 +124,10 @@ def assert_equal(one, other):
 
 
 @pytest.mark.parametrize(('workers', 'number'), [(0, 'SIGTERM'), (2, 'SIGUSR1')])
-def test_a_signalled_run_goes_on_inside_the_epoch(tmp_path, capfd, workers, number):
-    whole, expected = run(tmp_path / 'whole')
+def test_a_signalled_run_goes_on_inside_the_epoch(
+    whole_run, tmp_path, capfd, workers, number
+):
+    whole, expected = whole_run
     number = getattr(signal, number)
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stop:
@@ -142,8 +152,8 @@ def test_a_signal_waits_for_accumulated_gradients(tmp_path):
     assert_equal(resumed, whole)
 
 
-def test_mmengines_runner_goes_on_inside_the_epoch_too(tmp_path):
-    whole, expected = run(tmp_path / 'whole')
+def test_mmengines_runner_goes_on_inside_the_epoch_too(whole_run, tmp_path):
+    whole, expected = whole_run
     with pytest.raises(SystemExit):
         run(tmp_path / 'parts', SignalAt(5), plain=True)
     resumed, values = run(tmp_path / 'parts', plain=True, resume=True)
@@ -151,8 +161,8 @@ def test_mmengines_runner_goes_on_inside_the_epoch_too(tmp_path):
     assert_equal(resumed, whole)
 
 
-def test_a_run_is_stopped_twice(tmp_path):
-    whole, expected = run(tmp_path / 'whole')
+def test_a_run_is_stopped_twice(whole_run, tmp_path):
+    whole, expected = whole_run
     with pytest.raises(SystemExit):
         run(tmp_path / 'parts', SignalAt(1))
     with pytest.raises(SystemExit):
@@ -170,8 +180,8 @@ class Crash(Hook):
             raise KeyError('crash')
 
 
-def test_checkpoints_every_few_iterations(tmp_path):
-    whole, _ = run(tmp_path / 'whole')
+def test_checkpoints_every_few_iterations(whole_run, tmp_path):
+    whole, _ = whole_run
     with pytest.raises(KeyError, match='crash'):
         run(tmp_path / 'parts', Crash(), dict(type='RecoveryHook', interval=3))
     assert newest_checkpoint(str(tmp_path / 'parts')).endswith('recovery.pth')
@@ -182,8 +192,8 @@ def test_checkpoints_every_few_iterations(tmp_path):
     assert not (tmp_path / 'parts' / 'recovery.pth').exists()
 
 
-def test_a_signal_at_the_last_iteration_of_an_epoch(tmp_path):
-    whole, expected = run(tmp_path / 'whole')
+def test_a_signal_at_the_last_iteration_of_an_epoch(whole_run, tmp_path):
+    whole, expected = whole_run
     with pytest.raises(SystemExit):
         run(tmp_path / 'parts', SignalAt(3))
     assert not (tmp_path / 'parts' / 'epoch_1.pth').exists()
@@ -197,7 +207,7 @@ def test_a_signal_at_the_last_iteration_of_an_epoch(tmp_path):
 
 @pytest.mark.parametrize(
     'changes',
-    [dict(batch_size=4), dict(num_train=4), dict(epochs=5), dict(lr=5e-4)],
+    [dict(batch_size=2), dict(num_train=2), dict(epochs=5), dict(lr=5e-4)],
     ids=str,
 )
 def test_schedules_follow_the_position_and_the_new_config(tmp_path, changes, caplog):

@@ -143,6 +143,7 @@ def test_parameters_that_are_trained_from_now_on(tmp_path):
     same_moments(carried, torch.load(checkpoint))
 
 
+@pytest.mark.slow
 def test_the_optimiser_may_begin_anew(tmp_path, first_phase):
     options = dict(reset_optimizer=True)
     record = second_phase(tmp_path / 'a', first_phase, options)
@@ -165,6 +166,7 @@ def without_names(first_phase, path):
     return path
 
 
+@pytest.mark.slow
 def test_checkpoints_without_names(tmp_path, first_phase):
     old = without_names(first_phase, tmp_path / 'old.pth')
     record = second_phase(tmp_path / 'a', old)
@@ -174,6 +176,7 @@ def test_checkpoints_without_names(tmp_path, first_phase):
     second_phase(tmp_path / 'c', old, dict(reset_optimizer=True), model=fixed_norms())
 
 
+@pytest.mark.slow
 def test_the_second_phase_is_resumed_as_ever(tmp_path, first_phase):
     second_phase(tmp_path / 'a', first_phase)
     record = second_phase(tmp_path / 'b', tmp_path / 'a' / 'epoch_2.pth')

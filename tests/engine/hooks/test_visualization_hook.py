@@ -33,6 +33,7 @@ def train(tmp_path, model=None, epochs=1, hooks=(), **options):
     return runner, {path.name: path for path in tmp_path.rglob('vis_image/*.png')}
 
 
+@pytest.mark.slow
 def test_pictures_of_every_image_go_to_the_visualizer(tmp_path):
     own = tmp_path / 'own image.png'
     noise = np.random.RandomState(0).randint(0, 255, (70, 90, 3), np.uint8)
@@ -85,6 +86,7 @@ class After(States):
     priority = 'LOWEST'
 
 
+@pytest.mark.slow
 def test_training_goes_on_as_if_there_were_no_pictures(tmp_path):
     cfg = small_model(drop_path_rate=0.5)
     seen = []

@@ -31,15 +31,11 @@ def plain_attention(attn, x, local_bias):
     num_global, heads = attn.num_global_tokens, attn.num_heads
     tokens = x.shape[1]
     bias = torch.zeros(heads, tokens, tokens, dtype=x.dtype)
-    for h, i, j in itertools.product(range(heads), range(tokens), range(tokens)):
-        if i < num_global and j < num_global:
-            bias[h, i, j] = attn.global_global_bias[h, i, j]
-        elif i < num_global:
-            bias[h, i, j] = attn.global_local_bias[0, h, i]
-        elif j < num_global:
-            bias[h, i, j] = attn.global_local_bias[1, h, j]
-        else:
-            bias[h, i, j] = local_bias[h, i - num_global, j - num_global]
+    bias[:, num_global:, num_global:] = local_bias
+    if num_global:
+        bias[:, :num_global, :num_global] = attn.global_global_bias
+        bias[:, :num_global, num_global:] = attn.global_local_bias[0, :, :, None]
+        bias[:, num_global:, :num_global] = attn.global_local_bias[1, :, None, :]
     size = x.shape[2] // heads
     query, key, value = attn.qkv(x).chunk(3, dim=-1)
     outs = []
@@ -54,13 +50,14 @@ def plain_chunk_bias(attn, height, width, steps):
     """Bias of positions whose chunks are one of ``steps`` (rows, columns) apart."""
     side = attn.window_size
     places = list(itertools.product(range(height), range(width)))
-    shape = (attn.num_heads, len(places), len(places))
-    bias = torch.full(shape, -torch.inf, dtype=torch.float64)
-    for (i, (r, c)), (j, (r2, c2)) in itertools.product(enumerate(places), repeat=2):
-        if (r2 // side - r // side, c2 // side - c // side) in steps:
-            row = (r - r2 + 2 * side - 1) * (4 * side - 1) + c - c2 + 2 * side - 1
-            bias[:, i, j] = attn.relative_position_bias_table[row]
-    return bias
+    rows, seen = [], []
+    for (r, c), (r2, c2) in itertools.product(places, repeat=2):
+        seen.append((r2 // side - r // side, c2 // side - c // side) in steps)
+        row = (r - r2 + 2 * side - 1) * (4 * side - 1) + c - c2 + 2 * side - 1
+        rows.append(row if seen[-1] else 0)
+    bias = attn.relative_position_bias_table[rows].T
+    bias = bias.where(torch.tensor(seen), -torch.inf)
+    return bias.view(-1, len(places), len(places))
 
 
 AROUND = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)]

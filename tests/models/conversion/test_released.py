@@ -34,6 +34,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.usefixtures('_whole_backbones')
 def test_matches_the_authors_program(golden, case):

@@ -85,6 +85,7 @@ def test_regions_alone():
     assert 0 < losses['teacher_entropy'] < math.log(32)
 
 
+@pytest.mark.slow
 def test_compiled_backbones_give_the_same():
     # What inductor generates is torch's; that the backbones can be traced is ours.
     arch = dict(embed_dims=64, depths=[1, 2], num_heads=[1, 2])  # tracing takes long

@@ -29,12 +29,11 @@ import sklearn.manifold  # noqa: F401
 import timm  # noqa: F401
 import torch
 import torch.distributed.elastic.multiprocessing  # noqa: F401
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
 from mmpretrain.utils import register_all_modules
 
 import esvit_plugin  # noqa: F401
 from support.paths import ROOT
+from support.training import fresh_globals
 
 TINY = Path(__file__).with_name('tiny.py')
 LIMIT = 60
@@ -175,12 +174,6 @@ def kill_all():
     """End what a test has left running."""
     while _started:
         _started.pop().kill()
-
-
-def fresh_globals():
-    """Forget the logs and pictures of runners before."""
-    for manager in (MessageHub, MMLogger, Visualizer):
-        manager._instance_dict.clear()
 
 
 def _become(name, args, env, cwd, files):
