@@ -16,7 +16,13 @@ from torch import Tensor
 
 from .engine.checkpoints import check_finite_weights, load_checkpoint_file
 from .engine.cli import Failure
-from .engine.configs import CONFIGS, load_config
+from .engine.configs import (
+    CONFIG_ENDINGS,
+    CONFIGS,
+    config_path,
+    load_config,
+    named_configs,
+)
 from .models import EsViT
 from .models.conversion.names import convert_first, is_released_training, must_convert
 from .models.selfsup.checkpoint_check import load_backbone_alone
@@ -36,8 +42,9 @@ def get_model(
 
     Args:
         config: A name of ``list_models()``, e.g. 'esvit_swin_t'; the path of a
-            config file; a config; the dict of a model; or a model of another package,
-            'PACKAGE::PATH' or a name of ``mmpretrain.list_models()``.
+            config file (.py, .json, .yaml or .yml); a config; the dict of a model; or
+            a model of another package, 'PACKAGE::PATH' or a name of
+            ``mmpretrain.list_models()``.
         checkpoint: A checkpoint of that model to load; for an ``EsViT`` also one of
             its backbone alone, which leaves the projection heads random. Defaults to
             None, random weights.
@@ -152,20 +159,15 @@ def _read_safetensors(path: str) -> dict[str, Any]:
         ) from error
 
 
-def config_path(name: str) -> str:
-    """The file of a config of this package by its name; anything else unchanged."""
-    return str(_named_configs().get(name, name))
-
-
 def _named_configs() -> dict[str, Path]:
     # Those of data sets have no model, those of detectors are mmdet's, of segmentors
     # mmseg's, and those of k-NN evaluations have the models of the pre-training.
-    others = {'_base_', 'transfer', 'detection', 'segmentation', 'knn'}
+    others = {'transfer', 'detection', 'segmentation', 'knn'}
     return {
-        path.stem: path
-        for path in CONFIGS.rglob('*.py')
+        name: path
+        for name, path in named_configs().items()
         if not others & set(path.relative_to(CONFIGS).parts)
-        and not path.stem.startswith('transfer_')
+        and not name.startswith('transfer_')
     }
 
 
@@ -200,8 +202,8 @@ def find_model_config(config: str | os.PathLike | dict | Config) -> dict:
 def _find_config(name: str) -> Config:
     """The config of a path, or of a name of this package, mmpretrain or another."""
     named = _named_configs()
-    if name in named or (name.endswith('.py') and '::' not in name):
-        return load_config(str(named.get(name, name)))
+    if name in named or (name.endswith(CONFIG_ENDINGS) and '::' not in name):
+        return load_config(config_path(name))
     # Both are slow to import.
     if '::' in name:
         from mmengine.config.utils import MODULE2PACKAGE

@@ -77,7 +77,10 @@ def registries(scope: str) -> list[Registry]:
         return []
     both = {**vars(mmengine_registry), **vars(package)}
     unique = {id(r): r for r in both.values() if isinstance(r, Registry)}
-    return [r.children.get(scope, r) for r in unique.values() if r.parent is None]
+    roots = [r for r in unique.values() if r.parent is None]
+    found = [root._search_child(scope) for root in roots]
+    # Not 'or': an empty registry is false.
+    return [r if f is None else f for r, f in zip(roots, found, strict=True)]
 
 
 def find_classes(name: Any, scope: str) -> list[Callable]:

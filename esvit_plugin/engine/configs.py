@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import functools
 import importlib
 import logging
 import os
@@ -16,7 +17,8 @@ from .cli import describe
 from .config_checks import check_config, check_options, check_paths, dicts
 
 # A link in a checkout.
-CONFIGS = (Path(__file__).parents[1] / 'configs').resolve()
+CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
+CONFIG_ENDINGS = ('.py', '.json', '.yaml', '.yml')
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -27,7 +29,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     value in all of them, which mmengine by itself does not do.
 
     Args:
-        path: The config file.
+        path: The config file, or the name of one of this package.
         options: Overrides by dotted name.
 
     Returns:
@@ -63,17 +65,18 @@ def read_config(path: str) -> Config:
     """Read a config file, without the modules that it wants imported.
 
     Args:
-        path: The file.
+        path: The file, or the name of a config of this package, e.g. 'esvit_swin_t'.
 
     Raises:
         FileNotFoundError: If it, or one of its ``_base_``, does not exist.
         ValueError: If it cannot be read; the message has file and line.
     """
+    path = config_path(path)
     if os.path.isdir(path):
         raise ValueError(f'The config {path} is a folder; name a file in it.')
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no config file {path}.{_found_at(path)}')
-    if not path.endswith(('.py', '.json', '.yaml', '.yml')):
+    if not path.endswith(CONFIG_ENDINGS):
         raise ValueError(f'The config {path} must end in .py, .json or .yaml.')
     _check_source(path, ())
     try:
@@ -91,6 +94,25 @@ def read_config(path: str) -> Config:
         raise ValueError(f'{place}: the config cannot be read: {text}') from error
 
 
+@functools.cache
+def named_configs() -> dict[str, Path]:
+    """All configs of this package by name; the parts that they inherit are none."""
+    return {
+        path.stem: path
+        for path in sorted(CONFIGS.rglob('*.py'))
+        if '_base_' not in path.relative_to(CONFIGS).parts
+    }
+
+
+def config_path(name: str) -> str:
+    """The file of a config of this package by its name; anything else unchanged.
+
+    Args:
+        name: A path, or a name such as 'esvit_swin_t'. A file of that name goes first.
+    """
+    return name if os.path.isfile(name) else str(named_configs().get(name, name))
+
+
 def _found_at(path: str) -> str:
     """Where this package has a config of the name of a missing one, as a sentence.
 
@@ -99,8 +121,8 @@ def _found_at(path: str) -> str:
     name = os.path.basename(path)
     paths = [
         os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
-        for file in sorted(CONFIGS.rglob('*.py'))
-        if file.name == name and '_base_' not in file.relative_to(CONFIGS).parts
+        for file in named_configs().values()
+        if file.name == name
     ]
     return f' This package has {" and ".join(paths)}.' if paths else ''
 
