@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmengine.utils import is_installed
 from mmpretrain.registry import MODELS
@@ -45,9 +46,9 @@ def get_model(
             config file (.py, .json, .yaml or .yml); a config; the dict of a model; or
             a model of another package, 'PACKAGE::PATH' or a name of
             ``mmpretrain.list_models()``.
-        checkpoint: A checkpoint of that model to load; for an ``EsViT`` also one of
-            its backbone alone, which leaves the projection heads random. Defaults to
-            None, random weights.
+        checkpoint: A checkpoint of that model to load, a file or a URL; for an
+            ``EsViT`` also one of its backbone alone, which leaves the projection heads
+            random. Defaults to None, random weights.
 
     Returns:
         The model. That of an ``esvit_`` config is an ``EsViT``: its ``encode`` and
@@ -65,6 +66,8 @@ def get_model(
         >>> model = esvit_plugin.get_model('esvit_swin_t', 'epoch_300.pth')
         >>> view, regions = model.encode(images)
     """
+    if isinstance(config, str | os.PathLike):
+        config = _find_config(os.fspath(config))
     cfg = find_model_config(config)
     # First, as a model may take long to build.
     weights = None if checkpoint is None else read_weights(checkpoint)
@@ -75,6 +78,9 @@ def get_model(
     else:
         _load_weights(model, weights, os.fspath(checkpoint))
     model.eval()
+    # Where mmpretrain's inferencers look for a pipeline.
+    whole = isinstance(config, Config) and 'model' in config
+    model._config = config if whole else Config(dict(model=cfg))
     return model
 
 
@@ -117,16 +123,20 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
 
     Args:
         checkpoint: A file of mmengine, of another program that keeps the weights as
-            ``state_dict`` or ``model``, or of weights alone; ``.safetensors`` too.
+            ``state_dict`` or ``model``, or of weights alone; ``.safetensors`` too. Or
+            the URL of one of mmengine, which is kept in torch's cache.
 
     Returns:
         Tensors by name.
 
     Raises:
         FileNotFoundError: If there is no such file.
+        OSError: If it cannot be downloaded.
         ValueError: If it is damaged, or has no weights or such that are not finite.
     """
-    if os.fspath(checkpoint).endswith('.safetensors'):
+    if '://' in os.fspath(checkpoint):
+        content = _download(os.fspath(checkpoint))
+    elif os.fspath(checkpoint).endswith('.safetensors'):
         content = _read_safetensors(os.path.expanduser(checkpoint))
     else:
         content = load_checkpoint_file(checkpoint, released=True)
@@ -141,6 +151,14 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
         )
     check_finite_weights(weights, os.fspath(checkpoint))
     return weights
+
+
+def _download(url: str) -> dict[str, Any]:
+    """A checkpoint from elsewhere, by mmengine's loader of its scheme."""
+    try:
+        return CheckpointLoader.load_checkpoint(url, map_location='cpu')
+    except OSError as error:
+        raise OSError(f'{url} cannot be downloaded: {error}') from error
 
 
 def _read_safetensors(path: str) -> dict[str, Any]:

@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import mmengine.hub  # noqa: F401
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+from mmpretrain.apis import FeatureExtractor
 from mmpretrain.apis.model import ModelHub
+
+from .datasets.image_files import evaluation_steps
+from .models.utils import image_size
 
 PACKAGE = 'esvit_plugin'
 # What mmengine and mim read of a package: configs, tools and the index of models.
@@ -33,6 +38,9 @@ def join_hubs() -> None:
         )
     ModelHub._register_mmpretrain_models = _with_own_models(
         ModelHub._register_mmpretrain_models
+    )
+    FeatureExtractor._init_pipeline = _with_usual_pipeline(
+        FeatureExtractor._init_pipeline
     )
 
 
@@ -76,3 +84,21 @@ def _with_own_models(function: Callable[[], None]) -> Callable[[], None]:
         register()
 
     return register_models
+
+
+def _with_usual_pipeline(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mmpretrain's choice of a pipeline, which wants a test data set in each config.
+
+    Those of pre-training have none; their images are cut as ``ImageFiles`` does.
+    """
+
+    @functools.wraps(function)
+    def init_pipeline(self: FeatureExtractor, cfg: Config) -> Any:
+        if cfg.get('test_dataloader') is None:
+            # Of an EsViT the student's, which is the teacher's in this.
+            size = image_size(self.model.backbone)
+            dataset = dict(pipeline=evaluation_steps(size))
+            cfg = Config(dict(test_dataloader=dict(dataset=dataset)))
+        return function(self, cfg)
+
+    return init_pipeline

@@ -1,6 +1,6 @@
 """What mmengine's hub looks for in a package."""
 
-from mmengine.registry import init_default_scope as set_default_scope
+from mmengine.registry import DefaultScope
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:
@@ -10,7 +10,7 @@ def register_all_modules(init_default_scope: bool = True) -> None:
 
     Args:
         init_default_scope: Whether to make ``mmpretrain``, in whose registries they
-            are, the default scope. Defaults to True.
+            are, the default scope where there is none. Defaults to True.
     """
-    if init_default_scope:
-        set_default_scope('mmpretrain')
+    if init_default_scope and DefaultScope.get_current_instance() is None:
+        DefaultScope.get_instance('mmpretrain', scope_name='mmpretrain')

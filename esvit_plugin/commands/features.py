@@ -9,13 +9,13 @@ interrupted, what it has is written beside it, into a file ending in .partial.np
 import argparse
 
 from mmengine.device import get_device
-from torch import nn
 
 from .. import get_model
 from ..datasets import ImageFiles
 from ..engine.cli import check_at_least, check_output
 from ..engine.options import check_out_option
 from ..evaluation.feature_file import KEYS, write_features
+from ..models.utils import image_size
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,12 +38,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     check_out_option(parser, args.out, '.npz')
     return args
-
-
-def image_size(backbone: nn.Module) -> int:
-    """The size that a backbone was made for, 224 where it does not say."""
-    size = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', None)
-    return size[0] if size else getattr(backbone, 'img_size', 224)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_output
 from ..engine.configs import load_config
 from ..engine.launch import build_runner, prepare_launch
-from ..engine.options import add_launch_options, set_work_dir
+from ..engine.options import add_launch_options, set_loader_options, set_work_dir
 
 
 class SaveMetricsHook(Hook):
@@ -85,6 +85,7 @@ def main() -> None:
     weights = read_weights(args.checkpoint)
     cfg.load_from = args.checkpoint
     set_work_dir(cfg, args)
+    set_loader_options(cfg, args)
     prepare_launch(cfg, args.launcher)
     runner = build_runner(cfg)
     check_weights(runner.model, weights, args.checkpoint)

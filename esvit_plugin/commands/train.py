@@ -2,11 +2,15 @@
 
 import argparse
 import os
+from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import AmpOptimWrapper
+from mmpretrain.registry import OPTIM_WRAPPERS
 
 from ..engine.launch import build_runner, prepare_launch
-from ..engine.options import add_launch_options, load_run_config
+from ..engine.options import add_launch_options, load_run_config, set_loader_options
+from ..type_names import type_name
 
 _AMP_WRAPPERS = {
     'OptimWrapper': 'AmpOptimWrapper',
@@ -45,8 +49,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: If the checkpoint to go on from does not exist.
-        ValueError: If ``--auto-scale-lr`` lacks its setting.
+        ValueError: If ``--auto-scale-lr`` lacks its setting, or the optimiser wrapper
+            has no twin of mixed precision.
     """
+    set_loader_options(cfg, args)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume is not None:
@@ -56,8 +62,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
-        wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
-        cfg.optim_wrapper.type = _AMP_WRAPPERS.get(wrapper, wrapper)
+        cfg.optim_wrapper.type = _amp_wrapper(cfg.optim_wrapper)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(
@@ -65,6 +70,22 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
                 'learning rate is, auto_scale_lr=dict(base_batch_size=...).'
             )
         cfg.auto_scale_lr.enable = True
+
+
+def _amp_wrapper(cfg: ConfigDict) -> Any:
+    """The type of an optimiser wrapper in mixed precision."""
+    name = type_name(cfg, 'OptimWrapper')
+    if name in _AMP_WRAPPERS:
+        return _AMP_WRAPPERS[name]
+    wrapper = cfg.type
+    if isinstance(wrapper, str):
+        wrapper = OPTIM_WRAPPERS.get(wrapper)
+    if not (isinstance(wrapper, type) and issubclass(wrapper, AmpOptimWrapper)):
+        raise ValueError(
+            f'--amp: {name} has no twin of mixed precision; set optim_wrapper.type to '
+            f'one of {", ".join(_AMP_WRAPPERS)}, or leave out --amp.'
+        )
+    return wrapper
 
 
 def main() -> None:

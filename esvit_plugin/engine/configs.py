@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ..type_names import type_name
 from .cli import describe
 from .config_checks import check_config, check_options, check_paths, dicts
 
@@ -210,7 +211,7 @@ def check_data_roots(cfg: Config) -> None:
         if not os.path.isdir(folder) or not os.listdir(folder):
             problem = 'is empty' if os.path.isdir(folder) else 'does not exist'
             raise FileNotFoundError(
-                f'The data folder {folder} of {node["type"]} '
+                f'The data folder {folder} of {type_name(node)} '
                 f'{problem}: pass --cfg-options data_root=/path/to/images'
             )
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..datasets.loaders import build_loader
+from ..type_names import type_name
 from .checkpoints import atomic_file, load_checkpoint_file, weights_only
 from .loops import ResumableTrainLoop
 from .pretrained_init import refuse_misfits
@@ -85,7 +86,7 @@ class EsViTRunner(Runner):
 
     def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
         """Register a hook; this package's in place of mmengine's ``CheckpointHook``."""
-        kind = hook.get('type') if isinstance(hook, dict) else type(hook).__name__
+        kind = type_name(hook) if isinstance(hook, dict) else type(hook).__name__
         if isinstance(hook, dict) and kind == 'CheckpointHook':
             hook = {**hook, 'type': 'AtomicCheckpointHook'}
         if kind == 'RandomStateHook' and kind in map(_class_name, self.hooks):
@@ -93,7 +94,15 @@ class EsViTRunner(Runner):
         super().register_hook(hook, priority)
 
     def train(self) -> nn.Module:
-        """Train; afterwards, or after an error, let go of signals."""
+        """Train; afterwards, or after an error, let go of signals.
+
+        Raises:
+            FileNotFoundError: If a data folder of the config is missing or empty.
+        """
+        from .configs import check_data_roots
+
+        # mmpretrain's tools have not looked.
+        check_data_roots(self.cfg)
         try:
             return super().train()
         finally:
@@ -120,7 +129,7 @@ class EsViTRunner(Runner):
         if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch'):
             loop = {**loop, 'type': 'ResumableTrainLoop'}
             del loop['by_epoch']
-        elif isinstance(loop, dict) and loop.get('type') == 'EpochBasedTrainLoop':
+        elif isinstance(loop, dict) and type_name(loop) == 'EpochBasedTrainLoop':
             loop = {**loop, 'type': 'ResumableTrainLoop'}
         return super().build_train_loop(loop)
 
