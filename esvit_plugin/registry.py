@@ -22,7 +22,9 @@ class _Child(Registry):
 
 
 def _add_child(parent: Registry) -> Registry:
-    child = _Child(parent.name, parent=parent, scope=SCOPE, locations=[SCOPE])
+    # mmengine imports the modules of a child, but not those of its parent.
+    locations = [SCOPE, *parent._locations]
+    child = _Child(parent.name, parent=parent, scope=SCOPE, locations=locations)
     # From other packages, a name is looked for among the children of the root.
     if parent.root is not parent:
         parent.root._add_child(child)
