@@ -46,7 +46,8 @@ def usage() -> str:
             '',
             *lines,
             '',
-            'esvit COMMAND --help says more. A CONFIG is a file or a name: esvit_swin_t.',
+            'esvit COMMAND --help says more.',
+            'A CONFIG is a file or a name, such as esvit_swin_t.',
         ]
     )
 

@@ -1,6 +1,5 @@
 """Getting a model in one call."""
 
-import copy
 import logging
 import os
 from pathlib import Path
@@ -24,6 +23,7 @@ from .engine.configs import (
     load_config,
     named_configs,
 )
+from .engine.pretrained_init import name_pretrained
 from .models import EsViT
 from .models.conversion.names import convert_first, is_released_training, must_convert
 from .models.selfsup.checkpoint_check import load_backbone_alone
@@ -72,7 +72,7 @@ def get_model(
     # First, as a model may take long to build.
     weights = None if checkpoint is None else read_weights(checkpoint)
     init_default_scope('mmpretrain')
-    model = MODELS.build(copy.deepcopy(cfg))
+    model = MODELS.build(name_pretrained(cfg))
     if checkpoint is None or weights is None:
         model.init_weights()
     else:

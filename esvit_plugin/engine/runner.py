@@ -17,7 +17,7 @@ from ..datasets.loaders import build_loader
 from ..type_names import type_name
 from .checkpoints import atomic_file, load_checkpoint_file, weights_only
 from .loops import ResumableTrainLoop
-from .pretrained_init import refuse_misfits
+from .pretrained_init import name_pretrained, refuse_misfits
 from .resume import (
     Position,
     agree_on_newest,
@@ -113,7 +113,7 @@ class EsViTRunner(Runner):
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; whatever weights it fetches run no code."""
         with weights_only():
-            return super().build_model(model)
+            return super().build_model(name_pretrained(model))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Put the model on its device, and distribute it.
