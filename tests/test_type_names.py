@@ -80,7 +80,6 @@ def test_amp_without_a_twin_is_refused():
 def test_hooks_given_as_classes():
     loader = dict(batch_size=2)
     hook = dict(type=KNNMonitorHook, train_dataloader=loader, val_dataloader=loader)
-    # lazy_import=False, as mmengine would not take classes otherwise
     cfg = Config(dict(custom_hooks=[hook]))
     assert find_loaders(cfg, 'config.py') == (loader, loader)
     with pytest.raises(ValueError, match=r'\(KNNMonitorHook\): k must be'):
