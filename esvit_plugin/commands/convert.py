@@ -68,8 +68,8 @@ def main() -> None:
         print(note)
     print(f'The backbone is {backbone}')
     print(
-        f'Evaluate it: {args.dst} is the CHECKPOINT of tools/knn.py, tools/transfer.py '
-        'and tools/extract_features.py, and the '
+        f'Evaluate it: {args.dst} is the CHECKPOINT of esvit knn, esvit transfer '
+        'and esvit features, and the '
         'model.backbone.init_cfg.checkpoint of configs/linear.'
     )
     print(f'The backbone alone, without a prefix: {EXTRACTOR} {args.dst} DST')

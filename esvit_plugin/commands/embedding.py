@@ -1,6 +1,6 @@
 """Features in the plane by t-SNE or UMAP, coloured by the folder of each image.
 
-FEATURES is what tools/extract_features.py wrote. Distances are those between unit
+FEATURES is what esvit features wrote. Distances are those between unit
 vectors, as in k-NN classification.
 """
 
@@ -27,7 +27,7 @@ METHODS = {
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('features', help='*.npz of tools/extract_features.py')
+    parser.add_argument('features', help='*.npz of esvit features')
     parser.add_argument('-o', '--out', required=True, help='picture to write, *.png')
     parser.add_argument('--key', default='pooled', help='default pooled')
     parser.add_argument('--method', choices=METHODS, default='tsne')

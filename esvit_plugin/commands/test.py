@@ -54,7 +54,7 @@ def check_weights(model: nn.Module, weights: dict[str, Any], checkpoint: str) ->
     remedy = 'Test it with the config that it was trained with.'
     if any(name.startswith('teacher.') for name in there):
         remedy = (
-            'It is of a pre-training: evaluate it by tools/knn.py, or train a linear '
+            'It is of a pre-training: evaluate it by esvit knn, or train a linear '
             'config (configs/linear/) on it and test the result.'
         )
     # The last ones are the head's.
@@ -80,7 +80,7 @@ def main() -> None:
     if cfg.get('test_dataloader') is None:
         raise ValueError(
             f'{args.config} has no test_dataloader. A pre-training config is evaluated '
-            'by tools/knn.py; tools/test.py takes a classifier, e.g. a linear probe.'
+            'by esvit knn; esvit test takes a classifier, e.g. a linear probe.'
         )
     weights = read_weights(args.checkpoint)
     cfg.load_from = args.checkpoint

@@ -5,7 +5,7 @@ left out. Each set has a config in configs/transfer/, which says where its folde
 other sets are given by their config file. With --against a second model, such as a
 supervised one, is evaluated beside it, and the table has both:
 
-    python tools/transfer.py esvit_swin_t epoch_300.pth \
+    esvit transfer esvit_swin_t epoch_300.pth \
         --against supervised_swin_t swin_tiny_patch4_window7_224-160bb0a5.pth
 """
 

@@ -218,7 +218,7 @@ def _backbone_weights(
     if any(name.startswith('teacher.backbone.') for name in weights):
         raise ValueError(
             f'{checkpoint} has a student and a teacher: give the config of that EsViT, '
-            'or take the backbone out with tools/model_converters/extract_backbone.py.'
+            'or take the backbone out with esvit extract-backbone.'
         )
     prefix = 'backbone.'
     kept = {n.removeprefix(prefix): v for n, v in weights.items() if prefix == n[:9]}

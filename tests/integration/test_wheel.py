@@ -8,7 +8,6 @@ import sys
 import sysconfig
 import venv
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -19,7 +19,7 @@ class KNNMonitorHook(Hook):
     """Evaluates the teacher by weighted k-NN during training.
 
     Results stand in the log and in the visualiser as ``knn/top1_k20`` and so on.
-    ``tools/knn.py`` takes its data from this hook's config as well. In a run without a
+    ``esvit knn`` takes its data from this hook's config as well. In a run without a
     validation, hooks that wait for one have these numbers instead, e.g.
     ``dict(type='EarlyStoppingHook', monitor='knn/top1_k20', rule='greater')`` and
     ``save_best='knn/top1_k20'``, ``rule='greater'`` of a checkpoint hook.
