@@ -12,4 +12,4 @@ without moments, as in the released runs (RegionTaskHook.reset_optimizer).
 Published: 78.5 % linear, 76.7 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """
 
-_base_ = ['_base_/models/esvit_cvt_t.py', '_base_/imagenet_recipe_b1024.py']
+_base_ = ['_base_/models/cvt_t.py', '_base_/imagenet_recipe_b1024.py']

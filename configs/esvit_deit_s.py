@@ -5,4 +5,4 @@
 A monolithic transformer, for comparison: the class token is the view.
 """
 
-_base_ = ['_base_/models/esvit_deit_s.py', '_base_/imagenet_recipe_b1024.py']
+_base_ = ['_base_/models/deit_s.py', '_base_/imagenet_recipe_b1024.py']

@@ -12,4 +12,4 @@ without moments, as in the released runs (RegionTaskHook.reset_optimizer).
 Published: 75.7 % linear, 71.3 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """
 
-_base_ = ['_base_/models/esvit_resnet50.py', '_base_/imagenet_recipe_b1024.py']
+_base_ = ['_base_/models/resnet50.py', '_base_/imagenet_recipe_b1024.py']

@@ -12,4 +12,4 @@ without moments, as in the released runs (RegionTaskHook.reset_optimizer).
 Published: 80.4 % linear, 78.9 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """
 
-_base_ = ['_base_/models/esvit_swin_b.py', '_base_/imagenet_recipe.py']
+_base_ = ['_base_/models/swin_b.py', '_base_/imagenet_recipe.py']

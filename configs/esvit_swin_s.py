@@ -5,4 +5,4 @@
 Published: 79.5 % linear, 77.7 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """
 
-_base_ = ['_base_/models/esvit_swin_s.py', '_base_/imagenet_recipe.py']
+_base_ = ['_base_/models/swin_s.py', '_base_/imagenet_recipe.py']

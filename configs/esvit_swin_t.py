@@ -5,4 +5,4 @@
 Published: 78.0 % linear, 75.7 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """
 
-_base_ = ['_base_/models/esvit_swin_t.py', '_base_/imagenet_recipe.py']
+_base_ = ['_base_/models/swin_t.py', '_base_/imagenet_recipe.py']

@@ -6,6 +6,6 @@ The reference of the runs on other data sets, which see as many images.
 Published: 77.1 % linear, 73.7 % k-NN top-1 (arXiv 2106.09785, Table 4).
 """
 
-_base_ = ['_base_/models/esvit_swin_t.py', '_base_/imagenet_recipe_b1024.py']
+_base_ = ['_base_/models/swin_t.py', '_base_/imagenet_recipe_b1024.py']
 
 model = dict(region_neck=None, region_head=None)

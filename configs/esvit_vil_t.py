@@ -17,7 +17,7 @@ with 0.75 that switch happens. esvit_vil_t_view.py has all neighbours throughout
 Published: 77.5 % linear, 74.5 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """
 
-_base_ = ['_base_/models/esvit_vil_t.py', '_base_/imagenet_recipe_b1024.py']
+_base_ = ['_base_/models/vil_t.py', '_base_/imagenet_recipe_b1024.py']
 
 model = dict(backbone=dict(random_neighbor=True))
 custom_hooks = [

@@ -9,6 +9,6 @@ it in the paper, 77.3 %, is of another run, esvit_vil_t_view_b1024.py.
 Published: 73.9 % k-NN top-1 (arXiv 2106.09785, Table 1).
 """
 
-_base_ = ['_base_/models/esvit_vil_t.py', '_base_/imagenet_recipe.py']
+_base_ = ['_base_/models/vil_t.py', '_base_/imagenet_recipe.py']
 
 model = dict(region_neck=None, region_head=None)

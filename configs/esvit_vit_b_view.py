@@ -10,6 +10,6 @@ to 0.3, a frozen last layer for 3 epochs and a teacher temperature that warms up
 Table 2).
 """
 
-_base_ = ['_base_/models/esvit_vit_b.py', '_base_/imagenet_recipe_b1024.py']
+_base_ = ['_base_/models/vit_b.py', '_base_/imagenet_recipe_b1024.py']
 
 model = dict(region_neck=None, region_head=None)

@@ -19,9 +19,12 @@ from .version import __version__
 check_versions()
 allow_mmengine_checkpoints()
 
-from . import datasets, engine, evaluation, models  # noqa: E402
+from . import datasets, engine, evaluation, models, registry  # noqa: E402
 from .apis import get_model, list_models  # noqa: E402
 from .evaluation.loading import load_backbone  # noqa: E402
+from .hub import join_hubs  # noqa: E402
+
+join_hubs()
 
 __all__ = [
     '__version__',
@@ -32,4 +35,5 @@ __all__ = [
     'list_models',
     'load_backbone',
     'models',
+    'registry',
 ]

@@ -1,6 +1,5 @@
 """Getting a model in one call."""
 
-import copy
 import logging
 import os
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmengine.utils import is_installed
 from mmpretrain.registry import MODELS
@@ -16,8 +16,15 @@ from torch import Tensor
 
 from .engine.checkpoints import check_finite_weights, load_checkpoint_file
 from .engine.cli import Failure
-from .engine.configs import CONFIGS, load_config
+from .engine.configs import (
+    CONFIG_ENDINGS,
+    CONFIGS,
+    config_path,
+    load_config,
+    named_configs,
+)
 from .engine.console import only_warnings
+from .engine.pretrained_init import name_pretrained
 from .models import EsViT
 from .models.conversion.names import convert_first, is_released_training, must_convert
 from .models.selfsup.checkpoint_check import load_backbone_alone
@@ -37,11 +44,12 @@ def get_model(
 
     Args:
         config: A name of ``list_models()``, e.g. 'esvit_swin_t'; the path of a
-            config file; a config; the dict of a model; or a model of another package,
-            'PACKAGE::PATH' or a name of ``mmpretrain.list_models()``.
-        checkpoint: A checkpoint of that model to load; for an ``EsViT`` also one of
-            its backbone alone, which leaves the projection heads random. Defaults to
-            None, random weights.
+            config file (.py, .json, .yaml or .yml); a config; the dict of a model; or
+            a model of another package, 'PACKAGE::PATH' or a name of
+            ``mmpretrain.list_models()``.
+        checkpoint: A checkpoint of that model to load, a file or a URL; for an
+            ``EsViT`` also one of its backbone alone, which leaves the projection heads
+            random. Defaults to None, random weights.
 
     Returns:
         The model. That of an ``esvit_`` config is an ``EsViT``: its ``encode`` and
@@ -59,11 +67,13 @@ def get_model(
         >>> model = esvit_plugin.get_model('esvit_swin_t', 'epoch_300.pth')
         >>> view, regions = model.encode(images)
     """
+    if isinstance(config, str | os.PathLike):
+        config = _find_config(os.fspath(config))
     cfg = find_model_config(config)
     # First, as a model may take long to build.
     weights = None if checkpoint is None else read_weights(checkpoint)
     init_default_scope('mmpretrain')
-    model = MODELS.build(copy.deepcopy(cfg))
+    model = MODELS.build(name_pretrained(cfg))
     if checkpoint is None or weights is None:
         # mmengine tells how each tensor began.
         with only_warnings():
@@ -71,6 +81,9 @@ def get_model(
     else:
         _load_weights(model, weights, os.fspath(checkpoint))
     model.eval()
+    # Where mmpretrain's inferencers look for a pipeline.
+    whole = isinstance(config, Config) and 'model' in config
+    model._config = config if whole else Config(dict(model=cfg))
     return model
 
 
@@ -113,16 +126,20 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
 
     Args:
         checkpoint: A file of mmengine, of another program that keeps the weights as
-            ``state_dict`` or ``model``, or of weights alone; ``.safetensors`` too.
+            ``state_dict`` or ``model``, or of weights alone; ``.safetensors`` too. Or
+            the URL of one of mmengine, which is kept in torch's cache.
 
     Returns:
         Tensors by name.
 
     Raises:
         FileNotFoundError: If there is no such file.
+        OSError: If it cannot be downloaded.
         ValueError: If it is damaged, or has no weights or such that are not finite.
     """
-    if os.fspath(checkpoint).endswith('.safetensors'):
+    if '://' in os.fspath(checkpoint):
+        content = _download(os.fspath(checkpoint))
+    elif os.fspath(checkpoint).endswith('.safetensors'):
         content = _read_safetensors(os.path.expanduser(checkpoint))
     else:
         content = load_checkpoint_file(checkpoint, released=True)
@@ -137,6 +154,14 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
         )
     check_finite_weights(weights, os.fspath(checkpoint))
     return weights
+
+
+def _download(url: str) -> dict[str, Any]:
+    """A checkpoint from elsewhere, by mmengine's loader of its scheme."""
+    try:
+        return CheckpointLoader.load_checkpoint(url, map_location='cpu')
+    except OSError as error:
+        raise OSError(f'{url} cannot be downloaded: {error}') from error
 
 
 def _read_safetensors(path: str) -> dict[str, Any]:
@@ -155,20 +180,15 @@ def _read_safetensors(path: str) -> dict[str, Any]:
         ) from error
 
 
-def config_path(name: str) -> str:
-    """The file of a config of this package by its name; anything else unchanged."""
-    return str(_named_configs().get(name, name))
-
-
 def _named_configs() -> dict[str, Path]:
     # Those of data sets have no model, those of detectors are mmdet's, of segmentors
     # mmseg's, and those of k-NN evaluations have the models of the pre-training.
-    others = {'_base_', 'transfer', 'detection', 'segmentation', 'knn'}
+    others = {'transfer', 'detection', 'segmentation', 'knn'}
     return {
-        path.stem: path
-        for path in CONFIGS.rglob('*.py')
+        name: path
+        for name, path in named_configs().items()
         if not others & set(path.relative_to(CONFIGS).parts)
-        and not path.stem.startswith('transfer_')
+        and not name.startswith('transfer_')
     }
 
 
@@ -203,8 +223,8 @@ def find_model_config(config: str | os.PathLike | dict | Config) -> dict:
 def _find_config(name: str) -> Config:
     """The config of a path, or of a name of this package, mmpretrain or another."""
     named = _named_configs()
-    if name in named or (name.endswith('.py') and '::' not in name):
-        return load_config(str(named.get(name, name)))
+    if name in named or (name.endswith(CONFIG_ENDINGS) and '::' not in name):
+        return load_config(config_path(name))
     # Both are slow to import.
     if '::' in name:
         from mmengine.config.utils import MODULE2PACKAGE

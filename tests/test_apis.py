@@ -1,3 +1,7 @@
+import functools
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -48,19 +52,41 @@ def test_baselines_are_models_of_mmpretrain(tmp_path):
         get_model(small_model(), path)
 
 
-@pytest.mark.parametrize('form', ['dict', 'config', 'path'])
+@pytest.mark.parametrize('form', ['dict', 'config', 'path', 'yaml', 'json'])
 def test_a_checkpoint_is_loaded(tmp_path, form):
     source = get_model(small_model())
     path = saved(source, tmp_path / 'checkpoint.pth')
     config = Config(dict(model=small_model()))
-    config.dump(str(tmp_path / 'config.py'))
-    given = dict(dict=small_model(), config=config, path=tmp_path / 'config.py')[form]
+    files = dict(path='config.py', yaml='config.yaml', json='config.json')
+    files = {key: tmp_path / name for key, name in files.items()}
+    for file in files.values():
+        config.dump(str(file))
+    given = dict(dict=small_model(), config=config, **files)[form]
     model = get_model(given, path)
     for name, value in source.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
     view, regions = model.encode(torch.randn(1, 3, 64, 64))
     assert view.shape == (1, 128)
     assert regions.shape == (1, 4, 128)
+
+
+def test_a_checkpoint_may_be_a_url(tmp_path, monkeypatch):
+    source = get_model(small_model())
+    served = tmp_path / 'served'
+    served.mkdir()
+    saved(source, served / 'checkpoint.pth')
+    # What is downloaded is kept here.
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=served)
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{server.server_port}'
+        model = get_model(small_model(), f'{url}/checkpoint.pth')
+        with pytest.raises(OSError, match=f'{url}/gone.pth cannot be downl.* 404'):
+            get_model(small_model(), f'{url}/gone.pth')
+        server.shutdown()
+    for name, value in source.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
 
 
 def test_a_backbone_may_have_state_that_it_cannot_load(tmp_path):

@@ -9,8 +9,14 @@ check_count() {
     fi
 }
 
-# Arguments: what it is, its path. A config may have moved into a folder.
+# Arguments: what it is, its path. A config may have moved into a folder, or be given by
+# its name.
 check_file() {
+    if [ "$1" = config ] && [[ "$2" =~ ^[A-Za-z0-9_]+$ ]] &&
+        [ -n "$(find "$root/configs" -name _base_ -prune -o -name "$2.py" -print)" ]
+    then
+        return
+    fi
     if [ ! -f "$2" ]; then
         local found
         found=$(find "$root/configs" -name _base_ -prune -o -name "${2##*/}" -print)

@@ -1,75 +1,7 @@
-"""Write the features of images into an .npz file.
+"""The command ``esvit features`` as a script."""
 
-It holds ``paths`` (N,), ``pooled`` (N, C), ``regions`` (N, T, C), the positions of the
-last map row by row, and ``last_blocks`` (N, D), the pooled outputs of the last blocks,
-which the paper's linear probes take. Damaged images are left out and named. When it is
-interrupted, what it has is written beside it, into a file ending in .partial.npz.
-"""
-
-import argparse
-
-from mmengine.device import get_device
-from torch import nn
-
-from esvit_plugin import get_model
-from esvit_plugin.datasets import ImageFiles
-from esvit_plugin.engine.cli import check_at_least, check_output, run_tool
-from esvit_plugin.engine.options import check_out_option
-from esvit_plugin.evaluation.feature_file import KEYS, write_features
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the pre-training, or its name')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('images', nargs='+', help='images, or folders of images')
-    parser.add_argument('-o', '--out', required=True, help='file to write, *.npz')
-    parser.add_argument(
-        '--student', action='store_true', help="the student's; default the teacher's"
-    )
-    parser.add_argument(
-        '--size', type=int, help="side of the images; default the backbone's img_size"
-    )
-    parser.add_argument('--keys', nargs='+', choices=KEYS, default=KEYS)
-    parser.add_argument('--num-blocks', type=int, default=4)
-    parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--num-workers', type=int, default=2)
-    args = parser.parse_args()
-    check_out_option(parser, args.out, '.npz')
-    return args
-
-
-def image_size(backbone: nn.Module) -> int:
-    """The size that a backbone was made for, 224 where it does not say."""
-    size = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', None)
-    return size[0] if size else getattr(backbone, 'img_size', 224)
-
-
-def main() -> None:
-    """Run the backbone over the images and save."""
-    args = parse_args()
-    check_at_least(1, size=args.size, batch_size=args.batch_size)
-    check_at_least(1, num_blocks=args.num_blocks)
-    check_at_least(0, num_workers=args.num_workers)
-    check_output(args.out, args.checkpoint, args.config, *args.images)
-    model = get_model(args.config, args.checkpoint)
-    source = 'student' if args.student else 'teacher'
-    images = ImageFiles(
-        args.images, args.size or image_size(model.get_backbone(source))
-    )
-    model.to(get_device())
-    write_features(
-        model,
-        images,
-        args.out,
-        source=source,
-        keys=args.keys,
-        num_blocks=args.num_blocks,
-        batch_size=args.batch_size,
-        num_workers=args.num_workers,
-    )
-
+from esvit_plugin.commands.features import main
+from esvit_plugin.engine.cli import run_tool
 
 if __name__ == '__main__':
     run_tool(main)

@@ -6,7 +6,7 @@ A few minutes on two CPU cores. ``bash tools/quickstart.sh`` runs it with pictur
 """
 
 _base_ = [
-    '../_base_/models/esvit_swin_t.py',
+    '../_base_/models/swin_t.py',
     '../_base_/schedules/adamw_300e.py',
     '../_base_/default_runtime.py',
 ]

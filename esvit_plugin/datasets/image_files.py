@@ -13,6 +13,27 @@ from .folder import EXTENSIONS
 from .paths import printable, walk_files, warn_of_skipped
 
 
+def evaluation_steps(size: int = 224) -> list[dict[str, Any]]:
+    """Configs of the transforms of a loaded image: the usual ones of evaluation.
+
+    The shorter side is scaled to 256/224 of ``size``, then the centre is cut out.
+
+    Args:
+        size: Side of the result in pixels. Defaults to 224.
+    """
+    return [
+        dict(
+            type='ResizeEdge',
+            scale=round(size * 256 / 224),
+            edge='short',
+            backend='pillow',
+            interpolation='bicubic',
+        ),
+        dict(type='CenterCrop', crop_size=size),
+        dict(type='PackInputs'),
+    ]
+
+
 class ImageFiles(Dataset):
     """Files and folders of images, cut to one size in the usual way of evaluation.
 
@@ -48,18 +69,7 @@ class ImageFiles(Dataset):
                 f'There is no image in {printable(", ".join(sources))} (looking for '
                 f'{", ".join(EXTENSIONS)}).'
             )
-        steps = [
-            dict(type='LoadImage', on_error='skip'),
-            dict(
-                type='ResizeEdge',
-                scale=round(size * 256 / 224),
-                edge='short',
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='CenterCrop', crop_size=size),
-            dict(type='PackInputs'),
-        ]
+        steps = [dict(type='LoadImage', on_error='skip'), *evaluation_steps(size)]
         self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
 
     def __len__(self) -> int:

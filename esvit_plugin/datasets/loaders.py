@@ -32,6 +32,11 @@ def build_loader(
     """
     if not isinstance(loader, DataLoader):
         loader = copy.copy(loader)
+        for name in ('collate_fn', 'worker_init_fn'):
+            if isinstance(loader.get(name), dict) and '_scope_' in loader[name]:
+                # mmengine hands on what it writes there itself for PACKAGE::PATH.
+                part = {k: v for k, v in loader[name].items() if k != '_scope_'}
+                loader[name] = part
         if loader.get('num_workers', 0) > 0:
             loader.setdefault('timeout', WORKER_TIMEOUT)
         else:

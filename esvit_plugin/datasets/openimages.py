@@ -46,7 +46,7 @@ class OpenImages(ArrayDataset):
     bytes of memory per image. Its rotations are not applied.
 
     A selection leaves only some images, such as the balanced one that
-    ``tools/dataset_converters/openimages_selection.py`` makes: those with a class of at
+    ``esvit openimages-selection`` makes: those with a class of at
     least 1000 images. Ids that the list does not name are refused.
 
     Each record has ``img_path``, for ``LoadImage``; with ``on_error='skip'`` images
@@ -137,7 +137,7 @@ class OpenImages(ArrayDataset):
         if not os.path.isfile(path):
             raise FileNotFoundError(
                 f"OpenImages's selection {printable(path)} does not exist: make it "
-                f'with python {TOOL} LABELS.csv -o {printable(path)}, or pass '
+                f'with {TOOL} LABELS.csv -o {printable(path)}, or pass '
                 "selection='' for all images"
             )
         return path

@@ -12,7 +12,7 @@ import numpy as np
 from .array_dataset import PackedStrings
 from .paths import printable
 
-TOOL = 'tools/dataset_converters/openimages_selection.py'
+TOOL = 'esvit openimages-selection'
 # No file system has names that are longer.
 MAX_ID = 255
 BLOCK = 1 << 16
@@ -112,7 +112,7 @@ def find_selected(path: str, ids: PackedStrings, source: str) -> np.ndarray:
     packed = PackedStrings(image for _, image in _read_selection(path))
     if not len(packed):
         raise ValueError(
-            f'The selection {name} is empty: make it again with python {TOOL}, or pass '
+            f'The selection {name} is empty: make it again with {TOOL}, or pass '
             "selection='' for all images"
         )
     width = int(packed.lengths.max())
@@ -143,7 +143,7 @@ def find_selected(path: str, ids: PackedStrings, source: str) -> np.ndarray:
         first = _place(path, int(order[~named].min()))
         raise ValueError(
             f'The selection {name} has {int((~named).sum())} of {len(named)} images '
-            f'that {source} does not name, the first one {first}: make it with python '
+            f'that {source} does not name, the first one {first}: make it with '
             f'{TOOL} from labels of the same split, or pass the list of all images as '
             'ann_file'
         )

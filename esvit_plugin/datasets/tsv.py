@@ -38,7 +38,7 @@ class TSVDataset(ArrayDataset):
     Further columns are allowed; the authors' ImageNet-22K has 'key \t label \t base64'.
     The index beside a file, ``train.lineidx`` or ``train.lineidx.8b`` for
     ``train.tsv``, has the offset in bytes of each line; write it with
-    ``tools/dataset_converters/tsv_index.py``. It takes 8 bytes of memory per image;
+    ``esvit tsv-index``. It takes 8 bytes of memory per image;
     the binary one is shared by all processes. Nothing is kept open between processes,
     so any number of workers may read, forked or spawned.
 

@@ -15,9 +15,7 @@ BLOCK = 1 << 23
 LINE = 1 << 18
 HEAD = 1 << 12
 NUM_CHECKED = 8
-REMEDY = (
-    'build the index again with python tools/dataset_converters/tsv_index.py --force'
-)
+REMEDY = 'build the index again with esvit tsv-index --force'
 
 
 def index_paths(path: str) -> tuple[str, str]:
@@ -141,8 +139,8 @@ class TSVFile:
         if not existing:
             raise FileNotFoundError(
                 f'The TSV file {printable(path)} has no index '
-                f'{printable(" or ".join(indices))}: build it with python '
-                f'tools/dataset_converters/tsv_index.py {printable(path)}'
+                f'{printable(" or ".join(indices))}: build it with '
+                f'esvit tsv-index {printable(path)}'
             )
         self.index = existing[0]
         self._files = ProcessFiles()

@@ -76,8 +76,10 @@ def registries(scope: str) -> list[Registry]:
     except ImportError:
         return []
     both = {**vars(mmengine_registry), **vars(package)}
-    unique = {id(r): r for r in both.values() if isinstance(r, Registry)}
-    return [r.children.get(scope, r) for r in unique.values() if r.parent is None]
+    roots = {id(r.root): r.root for r in both.values() if isinstance(r, Registry)}
+    found = [(root, root._search_child(scope)) for root in roots.values()]
+    # Not 'or': an empty registry is false.
+    return [root if child is None else child for root, child in found]
 
 
 def find_classes(name: Any, scope: str) -> list[Callable]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..type_names import type_name
 from .config_arguments import (
     Arguments,
     arguments,
@@ -203,7 +204,7 @@ def _check_argument(
     is_open = not choices or any(choice.is_open for choice in choices)
     if is_open and meant is None:
         return
-    what = f' of {node["type"]}' if isinstance(node.get('type'), str) else ''
+    what = f' of {type_name(node)}' if type_name(node) else ''
     raise ValueError(
         f'--cfg-options {option}: {".".join(parents)}{what} has no {word}; '
         f'{nearest(word, names)}'
@@ -267,7 +268,7 @@ def _check_values(path: str, node: Mapping) -> None:
             raise ValueError(
                 f'{setting} must be the name of a file or folder, got {value!r}.'
             )
-    if node.get('type') == 'KNNMonitorHook':
+    if type_name(node) == 'KNNMonitorHook':
         ks, temperature = node.get('ks', ()), node.get('temperature', 1)
         check_knn(ks, temperature, f'{path} (KNNMonitorHook): ')
     elif path == 'knn':

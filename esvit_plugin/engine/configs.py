@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import functools
 import importlib
 import logging
 import os
@@ -12,11 +13,13 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ..type_names import type_name
 from .cli import describe
 from .config_checks import check_config, check_options, check_paths, dicts
 
 # A link in a checkout.
-CONFIGS = (Path(__file__).parents[1] / 'configs').resolve()
+CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
+CONFIG_ENDINGS = ('.py', '.json', '.yaml', '.yml')
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -28,7 +31,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     a config that has another as its ``_base_``, if none of its data sets uses it yet.
 
     Args:
-        path: The config file.
+        path: The config file, or the name of one of this package.
         options: Overrides by dotted name.
 
     Returns:
@@ -92,17 +95,18 @@ def read_config(path: str) -> Config:
     """Read a config file, without the modules that it wants imported.
 
     Args:
-        path: The file.
+        path: The file, or the name of a config of this package, e.g. 'esvit_swin_t'.
 
     Raises:
         FileNotFoundError: If it, or one of its ``_base_``, does not exist.
         ValueError: If it cannot be read; the message has file and line.
     """
+    path = config_path(path)
     if os.path.isdir(path):
         raise ValueError(f'The config {path} is a folder; name a file in it.')
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no config file {path}.{_found_at(path)}')
-    if not path.endswith(('.py', '.json', '.yaml', '.yml')):
+    if not path.endswith(CONFIG_ENDINGS):
         raise ValueError(f'The config {path} must end in .py, .json or .yaml.')
     _check_source(path, ())
     try:
@@ -120,6 +124,25 @@ def read_config(path: str) -> Config:
         raise ValueError(f'{place}: the config cannot be read: {text}') from error
 
 
+@functools.cache
+def named_configs() -> dict[str, Path]:
+    """All configs of this package by name; the parts that they inherit are none."""
+    return {
+        path.stem: path
+        for path in sorted(CONFIGS.rglob('*.py'))
+        if '_base_' not in path.relative_to(CONFIGS).parts
+    }
+
+
+def config_path(name: str) -> str:
+    """The file of a config of this package by its name; anything else unchanged.
+
+    Args:
+        name: A path, or a name such as 'esvit_swin_t'. A file of that name goes first.
+    """
+    return name if os.path.isfile(name) else str(named_configs().get(name, name))
+
+
 def _found_at(path: str) -> str:
     """Where this package has a config of the name of a missing one, as a sentence.
 
@@ -128,8 +151,8 @@ def _found_at(path: str) -> str:
     name = os.path.basename(path)
     paths = [
         os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
-        for file in sorted(CONFIGS.rglob('*.py'))
-        if file.name == name and '_base_' not in file.relative_to(CONFIGS).parts
+        for file in named_configs().values()
+        if file.name == name
     ]
     return f' This package has {" and ".join(paths)}.' if paths else ''
 
@@ -233,7 +256,7 @@ def check_data_roots(cfg: Config) -> None:
         if not os.path.isdir(folder) or not os.listdir(folder):
             problem = 'is empty' if os.path.isdir(folder) else 'does not exist'
             raise FileNotFoundError(
-                f'The data folder {folder} of {node["type"]} '
+                f'The data folder {folder} of {type_name(node)} '
                 f'{problem}: pass --cfg-options data_root=/path/to/images'
             )
 

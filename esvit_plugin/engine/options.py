@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from .config_checks import check_work_dir
+from .config_checks import check_work_dir, dicts
 from .configs import check_data_roots, drop_late_schedules, load_config
 from .launch import LAUNCHERS
 
@@ -57,6 +57,32 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a tool that may also run on several processes."""
     add_run_options(parser)
     parser.add_argument('--launcher', choices=list(LAUNCHERS), default='none')
+    parser.add_argument(
+        '--no-pin-memory', action='store_true', help='loaders do not pin memory'
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='loaders start their workers anew for every epoch',
+    )
+    # torch.distributed.launch gives it, and sets LOCAL_RANK, which is what is read.
+    parser.add_argument(
+        '--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS
+    )
+
+
+def set_loader_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Carry ``--no-pin-memory`` and ``--no-persistent-workers`` over to all loaders.
+
+    Args:
+        cfg: The config; its loaders, those of hooks too, are changed.
+        args: The command line, of ``add_launch_options``.
+    """
+    for path, node in dicts(cfg._cfg_dict):
+        if path.endswith('dataloader'):
+            for name in ('pin_memory', 'persistent_workers'):
+                if getattr(args, f'no_{name}', False):
+                    node[name] = False
 
 
 def check_out_option(parser: argparse.ArgumentParser, out: str, ending: str) -> None:

@@ -1,6 +1,7 @@
 """Loading of weights that says when a file has none of a model's."""
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
@@ -18,9 +19,32 @@ from ..models.conversion.names import (
     must_convert,
 )
 from ..models.strict_loading import check_bias_tables, wants_whole_weights
+from ..type_names import PRETRAINED, type_name
+from .config_checks import dicts
 
 # Loading fits these to another window or image.
 _RESIZED = ('relative_position_bias_table', 'relative_position_index', 'pos_embed')
+
+
+def name_pretrained(model: Any) -> Any:
+    """Give weights that a model loads the name by which mmengine knows them.
+
+    mmengine compares ``init_cfg['type']`` with 'Pretrained', and would put random
+    weights over those that a class loads.
+
+    Args:
+        model: Config of a model; anything else is returned as it is.
+
+    Returns:
+        The config, a copy where it has an ``init_cfg`` of the class ``PretrainedInit``.
+    """
+    if not isinstance(model, dict):
+        return model
+    model = copy.deepcopy(model)
+    for _, node in dicts(model):
+        if type_name(node) in PRETRAINED:
+            node['type'] = PRETRAINED[0]
+    return model
 
 
 @contextlib.contextmanager

@@ -15,10 +15,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..datasets.loaders import build_loader
+from ..type_names import type_name
 from .checkpoints import atomic_file, load_checkpoint_file, weights_only
 from .console import show_short_messages
 from .loops import ResumableTrainLoop
-from .pretrained_init import refuse_misfits
+from .pretrained_init import name_pretrained, refuse_misfits
 from .resume import (
     Position,
     agree_on_newest,
@@ -89,7 +90,7 @@ class EsViTRunner(Runner):
 
     def register_hook(self, hook: Hook | dict, priority: Any = None) -> None:
         """Register a hook; this package's in place of mmengine's ``CheckpointHook``."""
-        kind = hook.get('type') if isinstance(hook, dict) else type(hook).__name__
+        kind = type_name(hook) if isinstance(hook, dict) else type(hook).__name__
         if isinstance(hook, dict) and kind == 'CheckpointHook':
             hook = {**hook, 'type': 'AtomicCheckpointHook'}
         if kind == 'RandomStateHook' and kind in map(_class_name, self.hooks):
@@ -97,7 +98,15 @@ class EsViTRunner(Runner):
         super().register_hook(hook, priority)
 
     def train(self) -> nn.Module:
-        """Train; afterwards, or after an error, let go of signals."""
+        """Train; afterwards, or after an error, let go of signals.
+
+        Raises:
+            FileNotFoundError: If a data folder of the config is missing or empty.
+        """
+        from .configs import check_data_roots
+
+        # mmpretrain's tools have not looked.
+        check_data_roots(self.cfg)
         try:
             return super().train()
         finally:
@@ -116,7 +125,7 @@ class EsViTRunner(Runner):
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; whatever weights it fetches run no code."""
         with weights_only():
-            return super().build_model(model)
+            return super().build_model(name_pretrained(model))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Put the model on its device, and distribute it.
@@ -132,7 +141,7 @@ class EsViTRunner(Runner):
         if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch'):
             loop = {**loop, 'type': 'ResumableTrainLoop'}
             del loop['by_epoch']
-        elif isinstance(loop, dict) and loop.get('type') == 'EpochBasedTrainLoop':
+        elif isinstance(loop, dict) and type_name(loop) == 'EpochBasedTrainLoop':
             loop = {**loop, 'type': 'ResumableTrainLoop'}
         return super().build_train_loop(loop)
 

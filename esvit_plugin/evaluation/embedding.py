@@ -22,7 +22,7 @@ def embed_in_plane(
     if len(features) < 4:
         raise ValueError(
             f'An embedding needs at least 4 images, got {len(features)}; give '
-            'tools/extract_features.py more.'
+            'esvit features more.'
         )
     features = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
     if method == 'umap':

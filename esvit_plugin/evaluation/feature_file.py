@@ -17,7 +17,7 @@ from ..models.last_blocks import LastBlocks
 from .extraction import FeatureBank, run_batches
 
 KEYS = ('pooled', 'regions', 'last_blocks')
-_TOOL = 'tools/extract_features.py'
+_TOOL = 'esvit features'
 
 
 def write_features(

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ..models import EsViT
 from ..models.checks import check_temperatures
 from ..models.view_and_regions import take_view
+from ..type_names import type_name
 from .extraction import extract_features
 
 
@@ -167,7 +168,7 @@ def find_loaders(cfg: Config, path: str) -> tuple[dict, dict]:
         ValueError: If it does not say which images.
     """
     for hook in cfg.get('custom_hooks', []):
-        if hook['type'] == 'KNNMonitorHook':
+        if type_name(hook) == 'KNNMonitorHook':
             return hook['train_dataloader'], hook['val_dataloader']
     if 'knn_dataloader' in cfg and 'knn_val_dataloader' in cfg:
         return cfg.knn_dataloader, cfg.knn_val_dataloader

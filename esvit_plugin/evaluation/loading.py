@@ -19,6 +19,7 @@ from ..engine.cli import Failure
 from ..models import EsViT
 from ..models.conversion.backbones import backbone_from_released, rename_released
 from ..models.strict_loading import check_bias_tables
+from ..type_names import type_name
 from .frozen import FrozenBackbone
 
 AUTO = 'auto'
@@ -126,8 +127,8 @@ def network_of(config: str | os.PathLike, student: bool = False) -> str:
         cfg = find_model_config(name)
         init_default_scope('mmpretrain')
         model_type = cfg['type']
+        kind = type_name(cfg)
         by_name = isinstance(model_type, str)
-        kind = model_type if by_name else model_type.__name__
         model_class = MODELS.get(model_type) if by_name else model_type
         if model_class is not None and issubclass(model_class, EsViT):
             return 'student' if student else 'teacher'
@@ -217,7 +218,7 @@ def _backbone_weights(
     if any(name.startswith('teacher.backbone.') for name in weights):
         raise ValueError(
             f'{checkpoint} has a student and a teacher: give the config of that EsViT, '
-            'or take the backbone out with tools/model_converters/extract_backbone.py.'
+            'or take the backbone out with esvit extract-backbone.'
         )
     prefix = 'backbone.'
     kept = {n.removeprefix(prefix): v for n, v in weights.items() if prefix == n[:9]}

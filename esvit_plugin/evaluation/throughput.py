@@ -9,6 +9,10 @@ from mmpretrain.registry import MODELS
 from torch.utils.benchmark import Timer
 
 from ..apis import find_model_config
+from ..type_names import type_name
+
+# Batch norms that need a GPU
+_SYNCED = ('SyncBN', 'SyncBatchNorm')
 
 
 class Throughput(NamedTuple):
@@ -68,7 +72,7 @@ def measure_backbone(
     """
     init_default_scope('mmpretrain')
     cfg = backbone_config(config)
-    if device == 'cpu' and cfg.get('norm_cfg', {}).get('type') == 'SyncBN':
+    if device == 'cpu' and type_name(cfg.get('norm_cfg')) in _SYNCED:
         cfg['norm_cfg'] = dict(type='BN')
     model = MODELS.build(cfg)
     model.eval()

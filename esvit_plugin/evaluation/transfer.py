@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,11 @@ from mmpretrain.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine.configs import load_config
+from ..engine.configs import CONFIGS, load_config
 from .extraction import FeatureBank, run_batches
 from .frozen import FrozenBackbone
 from .logistic_regression import IGNORED, logistic_probe
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'transfer'
 SPLITS = ('train', 'val', 'test')
 # In the paper's order.
 NAMES = (
@@ -51,7 +49,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def config_path(name: str) -> str:
     """The config file of a data set."""
-    return name if name.endswith('.py') else str(CONFIGS / f'{name}.py')
+    return name if name.endswith('.py') else str(CONFIGS / 'transfer' / f'{name}.py')
 
 
 def load_data_config(name: str, data_root: str) -> Config:

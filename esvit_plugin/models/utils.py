@@ -1,8 +1,8 @@
-"""Small tensor functions that several parts of the model use."""
+"""Small functions that several parts of models use."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def upcast(x: Tensor) -> Tensor:
@@ -26,3 +26,9 @@ def resize_bias_table(table: Tensor, num_offsets: int) -> Tensor:
     image = table.T.unflatten(1, (old, old)).unsqueeze(0)
     image = F.interpolate(image, (new, new), mode='bicubic', align_corners=False)
     return image[0].flatten(1).T
+
+
+def image_size(backbone: nn.Module) -> int:
+    """The side of the images that a backbone was made for, 224 if it does not say."""
+    size = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', None)
+    return size[0] if size else getattr(backbone, 'img_size', 224)

@@ -122,7 +122,7 @@ A, B, X = 'a' * 16, 'b' * 16, 'x' * 16
 @pytest.mark.parametrize(
     ('content', 'pattern'),
     [
-        ('', 'some.txt is empty: make it again .*openimages_selection.py'),
+        ('', 'some.txt is empty: make it again with esvit openimages-selection'),
         ('\n \n', 'some.txt is empty'),
         (f'{A}\n{X}\n', f"1 of 2 images that .*{LIST}.*'{X}' in line 2"),
         (f'\n{X}\n{A}\n\nw', f"2 of 3 images that .*'{X}' in line 2"),
@@ -140,7 +140,8 @@ def test_bad_selections(root, content, pattern):
 
 @pytest.mark.parametrize('lazy_init', [False, True])
 def test_missing_selections(root, lazy_init):
-    pattern = f"{root}/gone.txt does not exist: .*{TOOL.name} .*-o {root}/gone.txt.*''"
+    command = f'esvit openimages-selection .*-o {root}/gone.txt'
+    pattern = f"{root}/gone.txt does not exist: .*{command}.*''"
     for path in ('gone.txt', root / 'gone.txt'):
         refused(root, pattern, FileNotFoundError, selection=path, lazy_init=lazy_init)
     refused(root, 'train does not exist', FileNotFoundError, selection='train')

@@ -252,7 +252,7 @@ def test_missing_files(files, tmp_path):
         )
         refused('data_root.*nowhere', 'a.tsv', tmp_path / 'nowhere', **missing)
         path = write(tmp_path / 'c.tsv', [('a', encoded(0))], index=False)
-        message = 'no index .*c.lineidx.8b or .*c.lineidx.*tsv_index.py .*c.tsv'
+        message = 'no index .*c.lineidx.8b or .*c.lineidx.*esvit tsv-index .*c.tsv'
         refused(message, path, **missing)
     with pytest.raises(FileNotFoundError, match='gone.tsv'):
         build_tsv_index(gone)
@@ -274,7 +274,7 @@ def test_contradictions(files):
 @pytest.mark.parametrize(
     'text, pattern',
     [
-        ('', r'a.lineidx is empty.*tsv_index.py --force'),
+        ('', r'a.lineidx is empty.*esvit tsv-index --force'),
         ('\n', r'a.lineidx has no offset in line 1'),
         ('0\n12\nx7\n', r"a.lineidx has no offset in line 3, but 'x7'"),
         ('0\n1.5\n', r"no offset in line 2, but '1.5'"),

@@ -125,7 +125,7 @@ def test_checkpoints_of_the_programs_are_to_be_converted(tmp_path):
     path = str(tmp_path / 'released.pth')
     weights = {'module.patch_embed.proj.weight': torch.ones(1)}
     content = dict(student=weights, teacher=weights, dino_loss={}, epoch=3)
-    message = r'released\.pth .*esvit_to_mmpretrain\.py \S*released\.pth DST'
+    message = r'released\.pth .*esvit convert \S*released\.pth DST'
     for more in ({}, dict(args=argparse.Namespace(arch='swin_tiny'))):
         torch.save({**content, **more}, path)
         for resume in (False, True):

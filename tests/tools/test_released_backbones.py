@@ -144,7 +144,7 @@ def test_what_needs_no_conversion_is_said(tmp_path):
     own = tmp_path / 'own.pth'
     torch.save(dict(state_dict=model.state_dict()), own)
     with pytest.raises(
-        ValueError, match=r'own\.pth: .* already .*extract_backbone\.py'
+        ValueError, match=r'own\.pth: .* already .*esvit extract-backbone'
     ):
         run(TOOL, own, tmp_path / 'out.pth')
     alone = tmp_path / 'alone.pth'
@@ -182,7 +182,7 @@ def test_every_door_names_the_converter(tmp_path):
     for name, content in files.items():
         path = tmp_path / f'{name}.pth'
         torch.save(content, path)
-        message = rf'{name}\.pth .*esvit_to_mmpretrain\.py \S*{name}\.pth DST'
+        message = rf'{name}\.pth .*esvit convert \S*{name}\.pth DST'
         with pytest.raises(ValueError, match=message):
             run(EXTRACT, path, tmp_path / 'out.pth')
         with pytest.raises(ValueError, match=message):
@@ -191,9 +191,9 @@ def test_every_door_names_the_converter(tmp_path):
             with pytest.raises(ValueError, match=message):
                 use_as_pretrained(path, prefix, None)
         whole = dict(type='Pretrained', checkpoint=str(path))
-        with pytest.raises(ValueError, match=rf'{name}\.pth.*esvit_to_mmpretrain'):
+        with pytest.raises(ValueError, match=rf'{name}\.pth.*esvit convert'):
             MODELS.build(dict(small_config(), init_cfg=whole)).init_weights()
-        with pytest.raises(ValueError, match='esvit_to_mmpretrain'):
+        with pytest.raises(ValueError, match='esvit convert'):
             load_checkpoint(MODELS.build(small_config()), str(path))
 
 

@@ -84,7 +84,5 @@ def test_only_whole_classifiers_are_tested():
     ):
         check(model, weights, 'a.pth')
     weights['teacher.backbone.weight'] = weights['backbone.weight']
-    with pytest.raises(
-        ValueError, match=r'pre-training: .* tools/knn\.py, or train a l'
-    ):
+    with pytest.raises(ValueError, match=r'pre-training: .* esvit knn, or train a l'):
         check(model, weights, 'a.pth')

@@ -1,59 +1,7 @@
-"""Write a pre-trained Swin or DeiT backbone as a state dict of timm.
+"""The command ``esvit to-timm`` as a script."""
 
-The file holds what ``timm.create_model(...).load_state_dict`` takes; the call to make
-is printed.
-"""
-
-import argparse
-from typing import Any
-
-import timm
-import torch
-
-from esvit_plugin import get_model
-from esvit_plugin.engine.checkpoints import atomic_file
-from esvit_plugin.engine.cli import check_output, run_tool
-from esvit_plugin.models.conversion.timm_export import to_timm
-
-
-def main() -> None:
-    """Read CHECKPOINT, convert, compare, write DST."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the pre-training, or its name')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('dst', help='file to write')
-    parser.add_argument(
-        '--student', action='store_true', help="the student's; default the teacher's"
-    )
-    args = parser.parse_args()
-    check_output(args.dst, args.config, args.checkpoint)
-    model = get_model(args.config, args.checkpoint)
-    backbone = model.get_backbone('student' if args.student else 'teacher')
-    arguments, state_dict = to_timm(backbone)
-    other: Any = timm.create_model(**arguments)
-    other.load_state_dict(state_dict, strict=True)
-    other.eval()
-    size = arguments.get('img_size', 224)
-    images = torch.randn(2, 3, size, size)
-    with torch.no_grad():
-        features = other.forward_features(images)
-        if features.dim() == 4:  # channels last
-            features = features.permute(0, 3, 1, 2)
-        error = (features - backbone(images)[-1]).abs().max().item()
-    # Not a number is no agreement.
-    if not error <= 1e-3:
-        raise ValueError(
-            f'The model of timm gives other features (largest difference {error:.1e}); '
-            f'{args.dst} is not written. The backbone has options that timm lacks.'
-        )
-    with atomic_file(args.dst) as path:
-        torch.save(state_dict, path)
-    options = ', '.join(f'{k}={v!r}' for k, v in arguments.items())
-    print(f'{len(state_dict)} tensors written to {args.dst}; load them with')
-    print(f'    model = timm.create_model({options})')
-    print(f'    model.load_state_dict(torch.load({args.dst!r}, weights_only=True))')
-    print(f'Largest difference of its features on a random image: {error:.1e}')
-
+from esvit_plugin.commands.to_timm import main
+from esvit_plugin.engine.cli import run_tool
 
 if __name__ == '__main__':
     run_tool(main)

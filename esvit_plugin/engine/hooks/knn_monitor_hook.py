@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
@@ -19,7 +19,10 @@ class KNNMonitorHook(Hook):
     """Evaluates the teacher by weighted k-NN during training.
 
     Results stand in the log and in the visualiser as ``knn/top1_k20`` and so on.
-    ``tools/knn.py`` takes its data from this hook's config as well.
+    ``esvit knn`` takes its data from this hook's config as well. In a run without a
+    validation, hooks that wait for one have these numbers instead, e.g.
+    ``dict(type='EarlyStoppingHook', monitor='knn/top1_k20', rule='greater')`` and
+    ``save_best='knn/top1_k20'``, ``rule='greater'`` of a checkpoint hook.
 
     Args:
         train_dataloader: Config of the loader of the images that vote, in mmengine's
@@ -77,3 +80,19 @@ class KNNMonitorHook(Hook):
             scalars[f'knn/top1_k{k}'] = top1
             scalars[f'knn/top5_k{k}'] = top5
         runner.visualizer.add_scalars(scalars, step=runner.iter)
+        if runner.val_loop is None:
+            _tell(runner, scalars)
+
+
+def _tell(runner: Runner, metrics: dict[str, float]) -> None:
+    """Call the hooks that wait for the metrics of a validation."""
+    loop = runner.train_loop
+    # Validations come when the epoch is counted.
+    loop._epoch += 1
+    try:
+        for hook in runner.hooks:
+            # This one writes a line about the validation's loader.
+            if not isinstance(hook, LoggerHook):
+                hook.after_val_epoch(runner, metrics)
+    finally:
+        loop._epoch -= 1

@@ -4,6 +4,8 @@ from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ...type_names import PRETRAINED, type_name
+
 
 @MODELS.register_module()
 class DINOVisionTransformer(VisionTransformer):
@@ -26,7 +28,7 @@ class DINOVisionTransformer(VisionTransformer):
     def init_weights(self) -> None:
         """Draw the weights, or load those of a ``Pretrained`` in ``init_cfg``."""
         super().init_weights()
-        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+        if type_name(self.init_cfg) in PRETRAINED:
             return
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)

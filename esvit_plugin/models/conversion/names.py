@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-CONVERTER = 'python tools/model_converters/esvit_to_mmpretrain.py'
-EXTRACTOR = 'python tools/model_converters/extract_backbone.py'
+CONVERTER = 'esvit convert'
+EXTRACTOR = 'esvit extract-backbone'
 # In a checkpoint of this package.
 TEACHER, STUDENT = 'teacher.backbone.', 'backbone.'
 

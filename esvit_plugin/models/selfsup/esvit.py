@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...type_names import PRETRAINED, type_name
 from ..utils import upcast
 from ..view_and_regions import split_features
 from .checkpoint_check import check_checkpoint
@@ -170,7 +171,7 @@ class EsViT(BaseSelfSupervisor):
         init_cfgs = (
             self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
         )
-        if not any(cfg and cfg['type'] == 'Pretrained' for cfg in init_cfgs):
+        if not any(type_name(cfg) in PRETRAINED for cfg in init_cfgs):
             for name, part in self._student_parts():
                 _copy_state(part, self.teacher[name])
 

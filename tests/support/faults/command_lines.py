@@ -65,7 +65,7 @@ COMMANDS = [
     (
         'transfer.py {classifier} {checkpoint} --datasets {set} -o {out}.json',
         'epoch_3.pth',
-        'config|extract_backbone',
+        'config|extract-backbone',
     ),
     (f'{ATTENTION} --queries 1;2', '1;2', 'ROW,COL'),
     (f'{ATTENTION} --queries 900,900', '900', '0,0|positions|row|grid|map'),
@@ -179,7 +179,7 @@ COMMANDS = [
     (
         f'{RELEASED} {{checkpoint}} {{out}}.pth',
         'epoch_3.pth',
-        'already.*extract_backbone.py',
+        'already.*extract-backbone',
     ),
     (f'{TIMM} {{list}} {{out}}.pth', 'list.pth', 'dict'),
     # names and values of settings

@@ -5,7 +5,7 @@ their norms at 1: DINO's program trains them with DeiT-S only, as larger ViTs ge
 unstable.
 """
 
-_base_ = ['./esvit_deit_s.py']
+_base_ = ['./deit_s.py']
 
 model = dict(
     backbone=dict(arch='base'),

@@ -4,7 +4,7 @@ For the authors' random neighbours set ``backbone.random_neighbor=True`` and add
 ``dict(type='RandomNeighborHook')`` to ``custom_hooks``.
 """
 
-_base_ = ['./esvit_swin_t.py']
+_base_ = ['./swin_t.py']
 
 model = dict(
     backbone=dict(

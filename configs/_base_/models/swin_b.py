@@ -1,6 +1,6 @@
 """EsViT with Swin-B, window 7, and both tasks (87M parameters in the backbone)."""
 
-_base_ = ['./esvit_swin_t.py']
+_base_ = ['./swin_t.py']
 
 model = dict(
     backbone=dict(arch='base', drop_path_rate=0.2),

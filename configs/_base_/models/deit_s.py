@@ -3,7 +3,7 @@
 The class token is the view, the patch tokens are the regions.
 """
 
-_base_ = ['./esvit_swin_t.py']
+_base_ = ['./swin_t.py']
 
 model = dict(
     backbone=dict(

@@ -3,7 +3,7 @@
 It has batch norms; ``sync_bn`` of the runtime's config joins those of all GPUs.
 """
 
-_base_ = ['./esvit_swin_t.py']
+_base_ = ['./swin_t.py']
 
 model = dict(
     backbone=dict(

@@ -1,0 +1,108 @@
+"""Convert weights of the authors' programs, EsViT's and DINO's.
+
+Of a full checkpoint (student, teacher, dino_loss) the result holds student, teacher,
+necks and centres in the names of this package: load it with ``load_from``. Of weights
+that hold a backbone alone (DINO's backbone files, timm's and torchvision's names, a
+teacher without the rest) it holds that backbone, as student's and as teacher's. Either
+is what the tools of this package take as CHECKPOINT, and the configs of configs/linear,
+finetune, detection and segmentation with
+``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='teacher.backbone.')``.
+"""
+
+import argparse
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..engine.checkpoints import (
+    atomic_file,
+    check_finite_weights,
+    load_checkpoint_file,
+)
+from ..engine.cli import check_output
+from ..models.conversion.backbones import RELEASED_ARCHS
+from ..models.conversion.esvit import (
+    esvit_from_released,
+    is_full_checkpoint,
+)
+from ..models.conversion.files import find_released_backbone
+from ..models.conversion.names import EXTRACTOR, STUDENT, TEACHER
+
+
+def main() -> None:
+    """Read SRC, convert, write DST."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('src', help='released file, e.g. checkpoint_best.pth')
+    parser.add_argument('dst', help='file to write')
+    parser.add_argument(
+        '--arch',
+        choices=sorted(RELEASED_ARCHS),
+        help='architecture; found from the weights by default',
+    )
+    parser.add_argument(
+        '--backbone-only',
+        action='store_true',
+        help="convert only the teacher's backbone of a full checkpoint",
+    )
+    args = parser.parse_args()
+    check_output(args.dst, args.src)
+    checkpoint = load_checkpoint_file(args.src, released=True)
+    full = is_full_checkpoint(checkpoint) and not args.backbone_only
+    notes: list[str] = []
+    try:
+        if full:
+            config, state_dict = esvit_from_released(checkpoint, args.arch)
+            backbone = config['backbone']
+        else:
+            backbone, state_dict, notes = convert_backbone(checkpoint, args.arch)
+    except ValueError as error:
+        raise ValueError(f'{args.src}: {error}') from error
+    epoch = checkpoint.get('epoch')
+    meta = dict(epoch=epoch if isinstance(epoch, int) else 0, iter=0)
+    check_finite_weights(state_dict, args.src)
+    with atomic_file(args.dst) as path:
+        torch.save(dict(meta=meta, state_dict=state_dict), path)
+    print(f'{len(state_dict)} tensors written to {args.dst}')
+    for note in notes:
+        print(note)
+    print(f'The backbone is {backbone}')
+    print(
+        f'Evaluate it: {args.dst} is the CHECKPOINT of esvit knn, esvit transfer '
+        'and esvit features, and the '
+        'model.backbone.init_cfg.checkpoint of configs/linear.'
+    )
+    print(f'The backbone alone, without a prefix: {EXTRACTOR} {args.dst} DST')
+
+
+def convert_backbone(
+    checkpoint: dict[str, Any], arch: str | None
+) -> tuple[dict[str, Any], dict[str, Tensor], list[str]]:
+    """Convert a file without a training, as student's and as teacher's backbone.
+
+    Args:
+        checkpoint: What the file holds.
+        arch: As for ``--arch``.
+
+    Returns:
+        Config of the backbone, the weights to write and what to tell the user.
+    """
+    released = find_released_backbone(checkpoint, arch)
+    # The file stores tensors once that have two names.
+    state_dict = {
+        f'{prefix}{name}': value
+        for prefix in (STUDENT, TEACHER)
+        for name, value in released.weights.items()
+    }
+    place = f'under {released.source!r}' if released.source else 'in the file'
+    notes = [
+        f'They are the backbone {place}, named {STUDENT}* and {TEACHER}*; there are no '
+        'projection heads to go on training with.'
+    ]
+    if released.dropped:
+        names = ', '.join(released.dropped[:3])
+        more = ', ...' if len(released.dropped) > 3 else ''
+        notes.append(
+            f'Left out: the {len(released.dropped)} tensors of heads, {names}{more}'
+        )
+    return released.config, state_dict, notes

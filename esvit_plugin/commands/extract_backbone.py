@@ -1,0 +1,43 @@
+"""Write the backbone of a pre-training checkpoint alone, for mmdet and mmseg.
+
+Take it in a config with ``backbone=dict(init_cfg=dict(type='Pretrained',
+checkpoint=DST), ...)``.
+"""
+
+import argparse
+
+import torch
+
+from ..apis import read_weights
+from ..engine.checkpoints import atomic_file
+from ..engine.cli import check_output
+from ..models.conversion.names import convert_first, must_convert
+
+
+def main() -> None:
+    """Read CHECKPOINT, take the backbone, write DST."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='checkpoint of an EsViT')
+    parser.add_argument('dst', help='file to write')
+    parser.add_argument(
+        '--student', action='store_true', help="the student's; default the teacher's"
+    )
+    args = parser.parse_args()
+    check_output(args.dst, args.checkpoint)
+    prefix = 'backbone.' if args.student else 'teacher.backbone.'
+    weights = read_weights(args.checkpoint)
+    backbone = {
+        name.removeprefix(prefix): value
+        for name, value in weights.items()
+        if name.startswith(prefix)
+    }
+    if not backbone and must_convert(weights):
+        raise ValueError(convert_first(args.checkpoint))
+    if not backbone:
+        raise ValueError(
+            f'{args.checkpoint} has no tensor whose name begins with {prefix}, so it '
+            f'is no checkpoint of an EsViT. It has {list(weights)[:3]}, ...'
+        )
+    with atomic_file(args.dst) as path:
+        torch.save(dict(meta=dict(source=prefix), state_dict=backbone), path)
+    print(f'{len(backbone)} tensors of {prefix}* written to {args.dst}')

@@ -1,0 +1,65 @@
+"""Write the features of images into an .npz file.
+
+It holds ``paths`` (N,), ``pooled`` (N, C), ``regions`` (N, T, C), the positions of the
+last map row by row, and ``last_blocks`` (N, D), the pooled outputs of the last blocks,
+which the paper's linear probes take. Damaged images are left out and named. When it is
+interrupted, what it has is written beside it, into a file ending in .partial.npz.
+"""
+
+import argparse
+
+from mmengine.device import get_device
+
+from .. import get_model
+from ..datasets import ImageFiles
+from ..engine.cli import check_at_least, check_output
+from ..engine.options import check_out_option
+from ..evaluation.feature_file import KEYS, write_features
+from ..models.utils import image_size
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the pre-training, or its name')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('images', nargs='+', help='images, or folders of images')
+    parser.add_argument('-o', '--out', required=True, help='file to write, *.npz')
+    parser.add_argument(
+        '--student', action='store_true', help="the student's; default the teacher's"
+    )
+    parser.add_argument(
+        '--size', type=int, help="side of the images; default the backbone's img_size"
+    )
+    parser.add_argument('--keys', nargs='+', choices=KEYS, default=KEYS)
+    parser.add_argument('--num-blocks', type=int, default=4)
+    parser.add_argument('--batch-size', type=int, default=32)
+    parser.add_argument('--num-workers', type=int, default=2)
+    args = parser.parse_args()
+    check_out_option(parser, args.out, '.npz')
+    return args
+
+
+def main() -> None:
+    """Run the backbone over the images and save."""
+    args = parse_args()
+    check_at_least(1, size=args.size, batch_size=args.batch_size)
+    check_at_least(1, num_blocks=args.num_blocks)
+    check_at_least(0, num_workers=args.num_workers)
+    check_output(args.out, args.checkpoint, args.config, *args.images)
+    model = get_model(args.config, args.checkpoint)
+    source = 'student' if args.student else 'teacher'
+    images = ImageFiles(
+        args.images, args.size or image_size(model.get_backbone(source))
+    )
+    model.to(get_device())
+    write_features(
+        model,
+        images,
+        args.out,
+        source=source,
+        keys=args.keys,
+        num_blocks=args.num_blocks,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+    )

@@ -1,0 +1,101 @@
+"""Weighted k-NN accuracy of a pre-trained checkpoint.
+
+The images come from the config's KNNMonitorHook: those of ``train_dataloader`` vote,
+those of ``val_dataloader`` are classified; without that hook from its variables
+``knn_dataloader`` and ``knn_val_dataloader``. A config may also have ``load_from``, the
+checkpoint, and ``knn=dict(k=(10, 20), temperature=0.07)``; the command line goes first.
+"""
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+
+from .. import get_model
+from ..apis import config_path
+from ..datasets.loaders import build_eval_loader
+from ..engine.config_checks import check_knn
+from ..engine.configs import check_data_roots, load_config
+from ..engine.options import add_config_options
+from ..evaluation.knn import extract_view, find_loaders, knn_accuracy
+from ..models import EsViT
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the pre-training, or of configs/knn')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help="checkpoint file; default is the config's load_from",
+    )
+    parser.add_argument(
+        '--student',
+        action='store_true',
+        help="evaluate EsViT's student; default is the teacher, as in the paper",
+    )
+    parser.add_argument(
+        '--k', type=int, nargs='+', help='neighbours; default 10 20 100 200'
+    )
+    parser.add_argument(
+        '--temperature', type=float, help='temperature of the votes; default 0.07'
+    )
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Take from the config what the command line does not say.
+
+    Args:
+        cfg: The config.
+        args: The command line; ``checkpoint``, ``k`` and ``temperature`` are filled.
+
+    Raises:
+        ValueError: If neither has a checkpoint, ``knn`` has an unknown key, or a value
+            makes no sense.
+    """
+    args.checkpoint = args.checkpoint or cfg.get('load_from')
+    if args.checkpoint is None:
+        raise ValueError(
+            f'{args.config} has no load_from: give the checkpoint to evaluate after '
+            'the config.'
+        )
+    settings = dict(k=(10, 20, 100, 200), temperature=0.07)
+    unknown = set(cfg.get('knn', {})) - set(settings)
+    if unknown:
+        raise ValueError(
+            f'knn of {args.config} has k and temperature, not {sorted(unknown)}.'
+        )
+    settings.update(cfg.get('knn', {}))
+    ks = args.k or settings['k']
+    args.k = [ks] if isinstance(ks, int) else ks
+    if args.temperature is None:
+        args.temperature = settings['temperature']
+    check_knn(args.k, args.temperature)
+
+
+def main() -> None:
+    """Extract the features of both sets and classify."""
+    args = parse_args()
+    args.config = config_path(args.config)
+    cfg = load_config(args.config, args.cfg_options)
+    merge_args(cfg, args)
+    check_data_roots(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    loaders = find_loaders(cfg, args.config)
+    model = get_model(cfg, args.checkpoint).to(get_device())
+    source = 'student' if args.student else 'teacher'
+    evaluated = source if isinstance(model, EsViT) else 'backbone'
+    print(f'Extracting the features of the {evaluated}')
+    results = knn_accuracy(
+        model,
+        [build_eval_loader(loader) for loader in loaders],
+        ks=args.k,
+        temperature=args.temperature,
+        extract=lambda images: extract_view(model, images, source),
+    )
+    for k, (top1, top5) in results.items():
+        print(f'k={k:<4} top-1 {top1:6.2f} %  top-5 {top5:6.2f} %')

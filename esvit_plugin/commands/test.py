@@ -1,0 +1,94 @@
+"""Test a model; the options are those of mmpretrain's ``tools/test.py``."""
+
+import argparse
+from typing import Any
+
+import mmengine
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from ..apis import read_weights
+from ..engine.checkpoints import atomic_file
+from ..engine.cli import check_output
+from ..engine.configs import load_config
+from ..engine.launch import build_runner, prepare_launch
+from ..engine.options import add_launch_options, set_loader_options, set_work_dir
+
+
+class SaveMetricsHook(Hook):
+    """Writes the metrics of a test into a JSON file.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Write them, once for all processes."""
+        if metrics and runner.rank == 0:
+            with atomic_file(self.path) as path:
+                mmengine.dump(metrics, path)
+
+
+def check_weights(model: nn.Module, weights: dict[str, Any], checkpoint: str) -> None:
+    """Refuse a checkpoint that would leave random weights in the model.
+
+    Args:
+        model: The model to test.
+        weights: Those of the checkpoint.
+        checkpoint: Its file.
+
+    Raises:
+        ValueError: If weights are missing; the message names some of them.
+    """
+    while is_model_wrapper(model):
+        model = model.get_submodule('module')
+    there = {name.removeprefix('module.') for name in weights}
+    missing = [name for name, _ in model.named_parameters() if name not in there]
+    if not missing:
+        return
+    remedy = 'Test it with the config that it was trained with.'
+    if any(name.startswith('teacher.') for name in there):
+        remedy = (
+            'It is of a pre-training: evaluate it by esvit knn, or train a linear '
+            'config (configs/linear/) on it and test the result.'
+        )
+    # The last ones are the head's.
+    raise ValueError(
+        f'{checkpoint} lacks {len(missing)} weights of the {type(model).__name__}, '
+        f'among them {", ".join(missing[-3:])}.\n{remedy}'
+    )
+
+
+def main() -> None:
+    """Build the Runner of the config and test."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', help='JSON file for the metrics')
+    add_launch_options(parser)
+    args = parser.parse_args()
+    if args.out:
+        if not args.out.endswith('.json'):
+            parser.error(f'--out must be a .json file: {args.out}')
+        check_output(args.out, args.config, args.checkpoint)
+    cfg = load_config(args.config, args.cfg_options)
+    if cfg.get('test_dataloader') is None:
+        raise ValueError(
+            f'{args.config} has no test_dataloader. A pre-training config is evaluated '
+            'by esvit knn; esvit test takes a classifier, e.g. a linear probe.'
+        )
+    weights = read_weights(args.checkpoint)
+    cfg.load_from = args.checkpoint
+    set_work_dir(cfg, args)
+    set_loader_options(cfg, args)
+    prepare_launch(cfg, args.launcher)
+    runner = build_runner(cfg)
+    check_weights(runner.model, weights, args.checkpoint)
+    if args.out:
+        runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')
+    runner.test()

@@ -1,0 +1,185 @@
+"""A newcomer with a wheel: no repository, an empty folder, 60 photographs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+
+import numpy as np
+import pytest
+from support.made_up_data import write_image
+from support.paths import CONFIGS, ROOT
+
+pytestmark = pytest.mark.slow
+
+# The folder config with a network and views for seconds, and labelled images.
+OWN = """
+_base_ = 'esvit_plugin::demo/esvit_swin_folder.py'
+views = [
+    dict(size=64, scale=(0.4, 1.0), num_views=2),
+    dict(size=32, scale=(0.05, 0.4), num_views=2),
+]
+steps = [
+    dict(type='LoadImage'),
+    dict(type='MultiCrop', views=views),
+    dict(type='PackInputs'),
+]
+neck = dict(in_channels=128, out_channels=64, hidden_channels=32)
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='EsViTSwin',
+        arch=dict(embed_dims=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
+        img_size=64,
+        window_size=4,
+    ),
+    neck=neck,
+    region_neck=neck,
+)
+train_dataloader = dict(
+    batch_size=12, num_workers=0, dataset=dict(data_root='photos', pipeline=steps)
+)
+train_cfg = dict(max_epochs=1)
+labelled = dict(
+    batch_size=12,
+    num_workers=0,
+    dataset=dict(
+        type='CustomDataset',
+        data_root='labelled',
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='ResizeEdge', scale=72, edge='short'),
+            dict(type='CenterCrop', crop_size=64),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+knn_dataloader = dict(labelled, _delete_=True)
+knn_val_dataloader = dict(labelled, _delete_=True)
+"""
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """A wheel of this checkout, built from a copy, which building would write into."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    source.mkdir()
+    for name in ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE', 'esvit_cli.py'):
+        shutil.copy(ROOT / name, source)
+    shutil.copy(ROOT / 'model-index.yml', source)
+    ignore = shutil.ignore_patterns('__pycache__')
+    for name in ('esvit_plugin', 'configs', 'tools'):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignore)
+    pip('wheel', '--no-deps', '--no-build-isolation', '-w', folder, source)
+    (path,) = folder.glob('*.whl')
+    return path
+
+
+def pip(*words):
+    command = [sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check']
+    run = subprocess.run(
+        [*command, *map(str, words)], capture_output=True, text=True, env=environment()
+    )
+    assert not run.returncode, run.stdout + run.stderr
+
+
+def environment():
+    return {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+
+
+@pytest.fixture(scope='module')
+def esvit(wheel, tmp_path_factory):
+    """The command of the wheel, in an empty folder."""
+    folder = tmp_path_factory.mktemp('newcomer')
+    home = folder / 'environment'
+    venv.create(home, with_pip=False, symlinks=True)
+    scripts = home / 'bin'
+    pip('--python', scripts / 'python', 'install', '--no-deps', '--no-index', wheel)
+    (packages,) = home.glob('lib/python*/site-packages')
+    # What it needs is borrowed from this environment.
+    (packages / 'borrowed.pth').write_text(sysconfig.get_path('purelib'))
+    work = folder / 'work'
+    work.mkdir()
+
+    def call(*words, program='esvit', expect=0):
+        run = subprocess.run(
+            [scripts / program, *map(str, words)],
+            capture_output=True,
+            text=True,
+            cwd=work,
+            env=environment(),
+        )
+        output = run.stdout + run.stderr
+        assert run.returncode == expect, output[-4000:]
+        return output
+
+    call.work = work
+    call.packages = packages
+    return call
+
+
+def test_a_wheel_has_one_copy_of_each_config(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert len(names) == len(set(names))
+    inside = 'esvit_plugin/.mim/configs/'
+    found = sorted(n.removeprefix(inside) for n in names if '/configs/' in n)
+    files = [p for p in CONFIGS.rglob('*') if p.suffix in ('.py', '.yml', '.md')]
+    assert found == sorted(str(path.relative_to(CONFIGS)) for path in files)
+    assert {'esvit_plugin/.mim/model-index.yml', 'esvit_plugin/.mim/tools/train.py'} < {
+        *names
+    }
+    assert not [name for name in names if name.startswith(('tests', 'docs'))]
+
+
+def test_the_package_is_that_of_the_wheel(esvit):
+    code = (
+        'import esvit_plugin, mmpretrain\n'
+        'from esvit_plugin.apis import config_path\n'
+        'from mmengine.hub import get_config\n'
+        'print(esvit_plugin.__file__)\n'
+        "print(config_path('esvit_swin_photos'))\n"
+        "print(get_config('esvit_plugin::esvit/esvit_swin_t.py').filename)\n"
+        "print(len(mmpretrain.list_models('esvit_swin_t')))\n"
+    )
+    lines = esvit('-W', 'ignore', '-c', code, program='python').splitlines()[-4:]
+    assert all(line.startswith(str(esvit.packages)) for line in lines[:3])
+    assert int(lines[3]) > 5
+
+
+def test_the_first_hour(esvit):
+    work = esvit.work
+    for number in range(60):
+        write_image(work / 'photos' / f'{number // 30}' / f'{number}.jpg', number)
+    for number in range(12):
+        write_image(work / 'labelled' / 'ab'[number % 2] / f'{number}.jpg', number)
+    (work / 'own.py').write_text(OWN)
+    assert 'error: ' not in esvit('train', 'own.py')
+    first = work / 'work_dirs' / 'own' / 'epoch_1.pth'
+    assert first.is_file()
+    words = ['--resume', '--cfg-options', 'train_cfg.max_epochs=2']
+    output = esvit('train', 'own.py', *words)
+    assert re.search(r'resumed epoch: 1, iter: 5 from \S*epoch_1\.pth', output)
+    checkpoint = first.with_name('epoch_2.pth')
+    assert checkpoint.is_file()
+    output = esvit('knn', 'own.py', checkpoint, '--k', 1)
+    # Each image is its own nearest neighbour.
+    assert re.search(r'^k=1 +top-1 100\.00 %', output, re.M)
+    esvit('features', 'own.py', checkpoint, 'photos', '-o', 'features.npz')
+    features = np.load(work / 'features.npz')
+    assert features['pooled'].shape == (60, 128)
+    esvit('embedding', 'features.npz', '-o', 'plane.png')
+    esvit('curves', 'work_dirs/own', '-o', 'curves.png')
+    assert (work / 'plane.png').is_file() and (work / 'curves.png').is_file()
+
+
+def test_modules_and_mistakes(esvit):
+    output = esvit('-m', 'esvit_plugin', '--help', program='python')
+    assert 'usage: esvit COMMAND' in output
+    output = esvit('train', 'esvit_swin_folder', expect=1)
+    (line,) = [line for line in output.splitlines() if line.startswith('error: ')]
+    assert 'data_root' in line
