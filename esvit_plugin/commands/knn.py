@@ -18,7 +18,7 @@ from ..datasets.loaders import build_eval_loader
 from ..engine.config_checks import check_knn
 from ..engine.configs import check_data_roots, load_config
 from ..engine.options import add_config_options
-from ..evaluation.knn import extract_view, find_loaders, knn_accuracy
+from ..evaluation.knn import extract_view, find_loaders, folder_loaders, knn_accuracy
 from ..models import EsViT
 
 
@@ -30,6 +30,12 @@ def parse_args() -> argparse.Namespace:
         'checkpoint',
         nargs='?',
         help="checkpoint file; default is the config's load_from",
+    )
+    parser.add_argument(
+        '--data',
+        metavar='FOLDER',
+        help='a labelled folder, train/CLASS/ and val/CLASS/, instead of the '
+        "config's images",
     )
     parser.add_argument(
         '--student',
@@ -83,9 +89,12 @@ def main() -> None:
     args.config = config_path(args.config)
     cfg = load_config(args.config, args.cfg_options)
     merge_args(cfg, args)
-    check_data_roots(cfg)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    loaders = find_loaders(cfg, args.config)
+    if args.data is None:
+        check_data_roots(cfg)
+        loaders = find_loaders(cfg, args.config)
+    else:
+        loaders = folder_loaders(cfg, args.config, args.data)
     model = get_model(cfg, args.checkpoint).to(get_device())
     source = 'student' if args.student else 'teacher'
     evaluated = source if isinstance(model, EsViT) else 'backbone'

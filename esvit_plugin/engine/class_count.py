@@ -1,5 +1,7 @@
 """The number of classes, taken from the images."""
 
+from collections.abc import Sequence
+
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
@@ -44,6 +46,7 @@ def _count_classes(cfg: Config) -> int:
     dataset = DATASETS.build(cfg[name].dataset)
     classes = getattr(dataset, 'CLASSES', None)
     if classes:
+        _check_same_classes(cfg, name, classes)
         return len(classes)
     # Lists of mmpretrain have labels without names.
     records = map(dataset.get_data_info, range(len(dataset)))
@@ -55,6 +58,21 @@ def _count_classes(cfg: Config) -> int:
             'folder per class, or a number.'
         )
     return max(labels) + 1
+
+
+def _check_same_classes(cfg: Config, name: str, classes: Sequence[str]) -> None:
+    """Refuse images to validate on that number their classes in another way."""
+    for other in _LOADERS:
+        if other == name or not cfg.get(other):
+            continue
+        theirs = getattr(DATASETS.build(cfg[other].dataset), 'CLASSES', None)
+        if theirs and list(theirs) != list(classes):
+            differing = sorted(set(theirs) ^ set(classes)) or theirs
+            raise ValueError(
+                f'{name} and {other} have different classes: '
+                f'{", ".join(map(str, differing[:5]))}. Classes are numbered by name, '
+                'so give both the same folders.'
+            )
 
 
 def _check_topk(cfg: Config, num_classes: int) -> None:

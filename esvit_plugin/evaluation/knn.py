@@ -1,5 +1,6 @@
 """Weighted k-nearest-neighbour classification of features."""
 
+import os
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
@@ -170,12 +171,73 @@ def find_loaders(cfg: Config, path: str) -> tuple[dict, dict]:
     for hook in cfg.get('custom_hooks', []):
         if type_name(hook) == 'KNNMonitorHook':
             return hook['train_dataloader'], hook['val_dataloader']
-    if 'knn_dataloader' in cfg and 'knn_val_dataloader' in cfg:
+    if cfg.get('knn_dataloader') and cfg.get('knn_val_dataloader'):
         return cfg.knn_dataloader, cfg.knn_val_dataloader
     raise ValueError(
-        f'{path} has no KNNMonitorHook in custom_hooks, which says what images to '
-        'classify; add one with a train_dataloader and a val_dataloader.'
+        f'{path} does not say what images to classify: give a labelled folder with '
+        '--data, or add a KNNMonitorHook with a train_dataloader and a val_dataloader '
+        'to custom_hooks.'
     )
+
+
+def folder_loaders(cfg: Config, path: str, folder: str) -> tuple[dict, dict]:
+    """Loaders of a labelled folder, with the config's ``eval_pipeline``.
+
+    Args:
+        cfg: The config.
+        path: Its file.
+        folder: Has ``train/`` and ``val/`` (or ``test/``), and each of them one folder
+            per class; ``~`` is expanded.
+
+    Returns:
+        The configs of the loaders of the images that vote, and of those to classify.
+
+    Raises:
+        ValueError: If the config has no ``eval_pipeline``, or the classes differ.
+        FileNotFoundError: If the folder, or a part of it, does not exist.
+    """
+    if 'eval_pipeline' not in cfg:
+        raise ValueError(
+            f'--data: {path} has no eval_pipeline, which prepares the images of a '
+            'folder; add one, e.g. that of configs/_base_/datasets.'
+        )
+    folder = os.path.expanduser(folder)
+    parts = []
+    for names in (('train',), ('val', 'test')):
+        inside = [n for n in names if os.path.isdir(os.path.join(folder, n))]
+        if not inside:
+            raise FileNotFoundError(
+                f'--data: {folder} has no folder {" or ".join(names)}; it needs '
+                'train/CLASS/ with the images that vote, and val/CLASS/ with those to '
+                'classify.'
+            )
+        parts.append(inside[0])
+    votes, queries = (set(_classes(os.path.join(folder, part))) for part in parts)
+    if votes != queries:
+        raise ValueError(
+            f'--data: {folder}/{parts[0]} and {folder}/{parts[1]} have different '
+            f'classes: {", ".join(sorted(votes ^ queries)[:5])}. Classes are numbered '
+            'by name, so give both the same folders.'
+        )
+    train, val = (
+        dict(
+            batch_size=64,
+            num_workers=2,
+            dataset=dict(
+                type='CustomDataset',
+                data_root=folder,
+                data_prefix=part,
+                pipeline=cfg.eval_pipeline,
+            ),
+        )
+        for part in parts
+    )
+    return train, val
+
+
+def _classes(folder: str) -> list[str]:
+    """The folders of classes, as mmpretrain numbers them."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
 
 
 def extract_view(model: Any, images: Tensor, source: str) -> Tensor:

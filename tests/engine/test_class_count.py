@@ -68,3 +68,12 @@ def test_images_without_labels_are_refused(folder):
     cfg = classifier(type='UnlabeledFolder', data_root=str(folder))
     with pytest.raises(ValueError, match='UnlabeledFolder has no classes'):
         fill_num_classes(cfg)
+
+
+def test_other_classes_to_validate_on_are_refused(folder):
+    (folder / 'val' / 'cow').rename(folder / 'val' / 'dog')
+    cfg = load_config(
+        str(ROOT / 'configs/demo/linear_folder.py'), {'data_root': str(folder)}
+    )
+    with pytest.raises(ValueError, match='different classes: cow, dog'):
+        fill_num_classes(cfg)

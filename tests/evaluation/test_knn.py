@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from esvit_plugin.evaluation import knn_accuracy, weighted_knn
+from esvit_plugin.evaluation.knn import find_loaders, folder_loaders
 
 
 def plain_knn(train, train_labels, test, test_labels, k, temperature):
@@ -103,3 +105,26 @@ def test_matches_the_authors_program(golden):
     results = weighted_knn(*tensors, ks=(10, 20, 100), temperature=0.07)
     for k, found in results.items():
         assert found == pytest.approx(tuple(data[f'top1_top5_k{k}'])), k
+
+
+def test_a_labelled_folder_serves_in_place_of_the_configs_images(tmp_path):
+    cfg = Config(dict(eval_pipeline=[dict(type='PackInputs')], knn_dataloader=None))
+    with pytest.raises(ValueError, match='cfg.py does not say .* --data'):
+        find_loaders(cfg, 'cfg.py')
+    with pytest.raises(FileNotFoundError, match='no folder train; .*train/CLASS/'):
+        folder_loaders(cfg, 'cfg.py', str(tmp_path))
+    for path in ('train/ant', 'train/bee', 'test/ant', 'test/cow'):
+        (tmp_path / path).mkdir(parents=True)
+    with pytest.raises(ValueError, match='different classes: bee, cow'):
+        folder_loaders(cfg, 'cfg.py', str(tmp_path))
+    (tmp_path / 'test/cow').rename(tmp_path / 'test/bee')
+    train, test = folder_loaders(cfg, 'cfg.py', str(tmp_path))
+    assert train['dataset']['data_prefix'] == 'train'
+    assert test['dataset'] == dict(
+        type='CustomDataset',
+        data_root=str(tmp_path),
+        data_prefix='test',
+        pipeline=cfg.eval_pipeline,
+    )
+    with pytest.raises(ValueError, match='cfg.py has no eval_pipeline'):
+        folder_loaders(Config(), 'cfg.py', str(tmp_path))
