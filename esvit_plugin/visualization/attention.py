@@ -1,7 +1,7 @@
 """A picture of where the heads of a block look."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -133,7 +133,7 @@ def _explain(
         else ''
     )
     width, height = (100 * side for side in figure.get_size_inches())
-    kind = dict(fontsize=9, va='center')
+    kind: dict[str, Any] = dict(fontsize=9, va='center')
     place = _GAP / width
     if mass is None:
         bar = figure.add_axes((place, 42 / height, 120 / width, 10 / height))

@@ -26,7 +26,6 @@ NAMES = {
     'momentum': 'momentum of the optimiser',
     'teacher_temp': 'teacher temperature',
     'teacher_momentum': 'teacher momentum',
-    'frozen_last_layer': 'prototypes frozen (1: yes)',
     'random_neighbor': 'random neighbours of ViL (1: yes)',
     'grad_norm': 'norm of the gradient',
     'time': 'time of an iteration [s]',

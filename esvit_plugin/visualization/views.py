@@ -96,8 +96,9 @@ def sample_views(
         keep, name = _Keep(), str(sample.get('img_path', sample['sample_idx']))
         kept = [part for step in steps for part in (keep, step)]
         pipeline = SeededPipeline(Compose(kept))
-        for part in (pipeline, *crops):
-            part.set_epoch(seed, epoch)
+        pipeline.set_epoch(seed, epoch)
+        for crop in crops:
+            crop.set_epoch(seed, epoch)
         packed = pipeline(sample)
         if packed is None or keep.image is None:
             raise ValueError(f'{name} cannot be read as an image.')

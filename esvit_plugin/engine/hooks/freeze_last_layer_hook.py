@@ -32,12 +32,6 @@ class FreezeLastLayerHook(Hook):
             )
         self.freeze_epochs = freeze_epochs
 
-    def schedule(
-        self, iteration: int, epoch_length: int, max_iters: int
-    ) -> dict[str, float]:
-        """What the hook sets in an iteration, for pictures."""
-        return dict(frozen_last_layer=iteration // epoch_length < self.freeze_epochs)
-
     def before_train(self, runner: Runner) -> None:
         """Attach to the optimiser."""
         model = unwrap_model(runner)
