@@ -57,19 +57,19 @@ def draw_correspondence(
     figure = new_figure(8, 4.4 * len(rows) + 0.3)
     figure.set_layout_engine('constrained')
     axes = figure.subplots(len(rows), 1, squeeze=False)
-    kinds: list[bool | None] = []
+    kinds: set[bool | None] = set()
     for axis, (name, matches) in zip(axes[:, 0], rows, strict=True):
         axis.imshow(canvas)
-        kinds += _draw_matches(axis, matches, (height, width), width + gap)
+        kinds.update(_draw_matches(axis, matches, (height, width), width + gap))
         axis.set_title(f'{name}: {describe_matches(matches)}', fontsize=10)
         for x, text in zip((0, width + gap), _captions(pair), strict=True):
             below = dict(ha='center', va='top', fontsize=9)
             axis.text(x + width / 2, height * 1.015, text, **below)
         axis.axis('off')
-    shown = [(kind, *_STYLES[kind]) for kind in _STYLES if kind in kinds]
+    shown = [_STYLES[kind] for kind in _STYLES if kind in kinds]
     figure.legend(
-        [Line2D([], [], linewidth=2, markersize=7, **style) for *_, style in shown],
-        [f'{name} ({kinds.count(kind)})' for kind, name, _ in shown],
+        [Line2D([], [], linewidth=2, markersize=7, **style) for _, style in shown],
+        [name for name, _ in shown],
         loc='outside lower center',
         ncols=len(shown),
         handlelength=4,

@@ -103,7 +103,7 @@ def draw_runs(
         title = plain_name(key)
         if _KNN.match(key):
             lines = _baselines(runs) | dict(baselines or {})
-            references[title] = lines if key.startswith('knn/top1_') else {}
+            references[title] = _joined(lines) if key.startswith('knn/top1_') else {}
         else:
             uniform = {n: r.uniform[key] for n, r in runs.items() if key in r.uniform}
             if uniform and key.startswith('loss'):
@@ -123,6 +123,14 @@ def _baselines(runs: Mapping[str, Run]) -> dict[str, float]:
         values = {n: r.baselines[what] for n, r in runs.items() if what in r.baselines}
         lines.update(_told_apart(what, values))
     return lines
+
+
+def _joined(lines: Mapping[str, float]) -> dict[str, float]:
+    """One line with all names where lines would hide each other."""
+    names: dict[float, list[str]] = {}
+    for name, value in lines.items():
+        names.setdefault(round(value, 1), []).append(name)
+    return {' and '.join(same): lines[same[0]] for same in names.values()}
 
 
 def _told_apart(what: str, values: Mapping[str, float]) -> dict[str, float]:

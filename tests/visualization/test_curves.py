@@ -192,6 +192,14 @@ def test_runs_that_differ_have_lines_of_their_own(tmp_path):
     assert runs['view'].uniform['loss'][1] == pytest.approx(math.log(256))
 
 
+def test_baselines_that_would_hide_each_other_are_one_line(tmp_path):
+    run = write_run(tmp_path, extra=[{'baseline/raw pixels': 36.98, 'step': 0}])
+    figure = draw_runs({'a': run}, ['knn/top1_k20'], {'random weights': 37.0})
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ['raw pixels and random weights']
+    assert len(figure.axes[0].lines) == 2
+
+
 def test_names_of_keys():
     assert plain_name('knn/top5_k10') == '10-NN top-5 accuracy [%]'
     assert plain_name('accuracy/top1') == 'top-1 accuracy [%]'
