@@ -21,6 +21,8 @@ COMMANDS = {
         'draw and measure which regions of two views correspond',
     ),
     'curves': ('curves', 'draw learning curves of runs'),
+    'views': ('views', "draw the views that a config's augmentation makes"),
+    'schedules': ('schedules', 'draw learning rate, weight decay, temperature ...'),
     'throughput': ('throughput', 'images per second, FLOPs and memory of backbones'),
     'extract-backbone': ('extract_backbone', 'write the backbone of a checkpoint'),
     'to-timm': ('to_timm', 'write a backbone as weights of timm'),

@@ -86,7 +86,9 @@ def draw(
     queries = args.queries or attention.default_queries()
     height, width = attention.grid
     for kind, mass in (('attention', None), ('masks', args.mass)):
-        figure = draw_attention(image, attention, queries, mass=mass, **options)
+        figure = draw_attention(
+            image, attention, queries, mass=mass, title=name, **options
+        )
         out = os.path.join(args.out, f'{kind}_{number}_{name}.png')
         with atomic_file(out) as part:
             figure.savefig(part)

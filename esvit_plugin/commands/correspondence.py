@@ -19,8 +19,7 @@ from mmengine.device import get_device
 
 from .. import load_backbone
 from ..engine.checkpoints import atomic_file
-from ..evaluation import ViewPair, match_views, open_pairs
-from ..evaluation.correspondence import Matches
+from ..evaluation import match_views, open_pairs
 from ..evaluation.loading import network_of
 from ..evaluation.options import (
     add_model_options,
@@ -68,17 +67,6 @@ def line(values: dict[str, float]) -> str:
     return f'accuracy {accuracy:5.1f} %   error {error:6.1f} px   {text}'
 
 
-def draw(path: str, pair: ViewPair, matches: Matches, network: str) -> None:
-    """Write the picture of a pair."""
-    title = f'{network}: similarity {matches.similarity:.2f}'
-    if pair.place:
-        share, error = matches.accuracy, matches.error
-        title += f', {share:.0f} % at the true place, error {error:.0f} px'
-    with atomic_file(path) as part:
-        rows = [(title, matches.pairs)]
-        plot_correspondence(part, pair.views, matches.grid, rows, pair.place)
-
-
 def main() -> None:
     """Match, measure, draw."""
     args = parse_args()
@@ -102,7 +90,8 @@ def main() -> None:
         if number < args.num_pictures:
             names = '_'.join(Path(path).stem for path in pair.paths)
             picture = os.path.join(args.out, f'correspondence_{number}_{names}.png')
-            draw(picture, pair, matches, network)
+            with atomic_file(picture) as part:
+                plot_correspondence(part, pair, [(network, matches)])
     if not rows:
         what = 'No two images' if args.pairs == 'other' else 'No image'
         raise ValueError(f'{what} could be read, nothing is written.')

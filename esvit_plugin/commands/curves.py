@@ -1,4 +1,4 @@
-"""Curves of one or several runs, one axis for each key.
+"""Learning curves of one or several runs, a panel for each key of their logs.
 
 RUN is a work folder, whose resumed parts are joined, or a log of mmengine
 (vis_data/scalars.json, or another with one JSON object per line).
@@ -9,8 +9,22 @@ import argparse
 from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_output
 from ..engine.options import check_out_option
-from ..visualization import draw_curves, read_scalars, run_names
+from ..visualization import draw_runs, read_run, run_names
+from ..visualization.curves import default_keys
 from ..visualization.figures import check_matplotlib
+
+
+def baseline(text: str) -> tuple[str, float]:
+    """A baseline of the command line."""
+    name, sign, value = text.rpartition('=')
+    try:
+        if not sign or not name:
+            raise ValueError
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'a baseline is NAME=PERCENT, e.g. "raw pixels=40.1": {text!r}'
+        ) from None
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,7 +33,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('runs', nargs='+', metavar='RUN')
     parser.add_argument('-o', '--out', required=True, help='picture to write, *.png')
     parser.add_argument(
-        '--keys', nargs='+', default=['loss'], help='what to draw; default loss'
+        '--keys',
+        nargs='+',
+        help='what to draw; default losses, k-NN accuracy, signs of collapse and the '
+        'learning rate, as far as the logs have them',
+    )
+    parser.add_argument(
+        '--baselines',
+        nargs='+',
+        type=baseline,
+        default=[],
+        metavar='NAME=PERCENT',
+        help='k-NN accuracies to compare with; those that quickstart.py measured are '
+        'known from the log',
     )
     args = parser.parse_args()
     check_out_option(parser, args.out, '.png')
@@ -31,18 +57,19 @@ def main() -> None:
     args = parse_args()
     check_output(args.out, *args.runs)
     check_matplotlib()
-    runs = dict(zip(run_names(args.runs), map(read_scalars, args.runs), strict=True))
-    panels = {}
-    for key in args.keys:
-        panels[key] = {name: run[key] for name, run in runs.items() if key in run}
-        if not panels[key]:
-            known = sorted({name for run in runs.values() for name in run})
+    runs = dict(zip(run_names(args.runs), map(read_run, args.runs), strict=True))
+    keys = args.keys or default_keys(list(runs.values()))
+    known = sorted({key for run in runs.values() for key in run.steps})
+    if not keys:
+        raise ValueError(f'Choose --keys from {", ".join(known)}.')
+    for key in keys:
+        if key not in known:
             raise ValueError(
                 f'No run has the key {key!r}; choose --keys from {", ".join(known)}.'
             )
-        for name in runs:
-            if name not in panels[key]:
+        for name, run in runs.items():
+            if key not in run.steps:
                 print(f'{name} has no {key}.')
     with atomic_file(args.out) as part:
-        draw_curves(panels).savefig(part)
-    print(f'{args.out}: {", ".join(args.keys)} of {", ".join(runs)}')
+        draw_runs(runs, keys, dict(args.baselines)).savefig(part)
+    print(f'{args.out}: {", ".join(keys)} of {", ".join(runs)}')

@@ -1,7 +1,8 @@
-"""Features in the plane by t-SNE or UMAP, coloured by the folder of each image.
+"""Features in the plane by t-SNE or UMAP, coloured by the class of each image.
 
-FEATURES is what esvit features wrote. Distances are those between unit
-vectors, as in k-NN classification.
+FEATURES is what esvit features wrote. A class is a folder, by default the
+first below the one that all images share. Distances are those between unit vectors, as
+in k-NN classification.
 """
 
 import argparse
@@ -34,9 +35,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-images', type=int, default=5000, help='at most so many, drawn at random'
     )
+    parser.add_argument(
+        '--level',
+        type=int,
+        default=1,
+        help='of the folders that are classes: 1, the default, for the first below the '
+        'one that all images share, 2 for the next; -1 for the one that holds the '
+        'image, as of train/cat and val/cat',
+    )
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     check_out_option(parser, args.out, '.png')
+    if not args.level:
+        parser.error('--level must be 1 or more, or -1 or less: 0')
     _, package, remedy = METHODS[args.method]
     if find_spec(package) is None:
         parser.error(f'--method {args.method} needs {package}: pip install {remedy}')
@@ -49,7 +60,7 @@ def main() -> None:
     check_at_least(1, num_images=args.num_images)
     check_output(args.out, args.features)
     check_matplotlib()
-    features, labels = read_features(args.features, args.key)
+    features, labels = read_features(args.features, args.key, args.level)
     if len(features) > args.num_images:
         rng = np.random.default_rng(args.seed)
         picked = rng.choice(len(features), args.num_images, replace=False)
@@ -58,4 +69,4 @@ def main() -> None:
     title = f'{METHODS[args.method][0]} of {args.key} features, {len(points)} images'
     with atomic_file(args.out) as part:
         draw_embedding(points, labels, title).savefig(part)
-    print(f'{args.out}: {len(points)} images of {len(set(labels))} folders')
+    print(f'{args.out}: {len(points)} images of {len(set(labels))} classes')

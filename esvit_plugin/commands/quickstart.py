@@ -20,8 +20,9 @@ from ..evaluation import ViewPair, match_views, open_pairs
 from ..evaluation.correspondence import Matches
 from ..evaluation.knn import find_loaders, knn_accuracy
 from ..models import EsViT
-from ..visualization import draw_curves, plot_correspondence, read_scalars
+from ..visualization import draw_runs, plot_correspondence, read_run
 from ..visualization.figures import check_matplotlib
+from ..visualization.logs import BASELINE
 
 CONFIG = 'esvit_swin_photos'
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'motorcycle_left', 'china', 'flower')
@@ -43,20 +44,9 @@ def correspondence(model: EsViT, pairs: list[ViewPair]) -> tuple[Matches, float]
 
 
 def plot_curves(work_dir: str, path: str) -> None:
-    """Draw losses, k-NN accuracy and signs of collapse over the iterations."""
-    scalars = read_scalars(work_dir)
-    panels = {
-        'loss (weighted)': ('loss_view', 'loss_region'),
-        'k-NN top-1, %': ('knn/top1_k20',),
-        'teacher entropy, nats': ('teacher_entropy',),
-        'feature spread': ('feature_spread',),
-    }
-    curves = {
-        title: {key: scalars[key] for key in keys if key in scalars}
-        for title, keys in panels.items()
-    }
+    """Draw losses, k-NN accuracy and signs of collapse over the epochs."""
     with atomic_file(path) as part:
-        draw_curves(curves, x_label='iteration').savefig(part)
+        draw_runs({'training': read_run(work_dir)}).savefig(part)
 
 
 def main() -> None:
@@ -82,6 +72,10 @@ def main() -> None:
         'raw pixels': knn_top1(untrained, loaders, raw=True),
         'random weights': knn_top1(untrained, loaders),
     }
+    # For the learning curves, also for those that are drawn later.
+    runner.visualizer.add_scalars(
+        {f'{BASELINE}{name}': value for name, value in accuracy.items()}, step=0
+    )
     before, share_before = correspondence(untrained, pairs)
     runner.train()
     model.eval()
@@ -91,9 +85,9 @@ def main() -> None:
     curves = osp.join(cfg.work_dir, 'learning_curve.png')
     picture = osp.join(cfg.work_dir, 'correspondence.png')
     plot_curves(cfg.work_dir, curves)
-    rows = [('random weights', before.pairs), ('trained teacher', after.pairs)]
+    rows = [('random weights', before), ('trained teacher', after)]
     with atomic_file(picture) as part:
-        plot_correspondence(part, pairs[0].views, after.grid, rows)
+        plot_correspondence(part, pairs[0], rows)
     print('\n20-NN top-1 accuracy on test crops of 16 photographs')
     for name, value in accuracy.items():
         print(f'  {name:<16} {value:6.2f} %')

@@ -98,21 +98,31 @@ def _save(out: str, paths: list[str], bank: FeatureBank, keys: Sequence[str]) ->
             print(f'    {paths[i]}')
 
 
-def read_features(path: str, key: str = 'pooled') -> tuple[np.ndarray, list[str]]:
-    """Read features of a file of ``write_features``.
+def read_features(
+    path: str, key: str = 'pooled', level: int = 1
+) -> tuple[np.ndarray, list[str]]:
+    """Read features of a file of ``write_features``, and the class of each image.
+
+    A class is a folder, as in data sets of a folder for each class: what lies deeper
+    belongs to it.
 
     Args:
         path: The file.
         key: Which features. Defaults to 'pooled'.
+        level: Which folder, counted from 1 below the one that all images share, or
+            from -1, the one that holds the image, upwards. Defaults to 1.
 
     Returns:
-        Features (N, C), and the folder of each image below the one they all share.
+        Features (N, C), and the name of each image's folder; the last one where an
+        image lies less deep.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file, or its features have another shape or are
-            not finite.
+        ValueError: If ``level`` is 0, or the file is of another kind, or its features
+            have another shape or are not finite.
     """
+    if not level:
+        raise ValueError('level must be 1 or more, or -1 or less, got 0.')
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no file {path}.')
     try:
@@ -132,12 +142,17 @@ def read_features(path: str, key: str = 'pooled') -> tuple[np.ndarray, list[str]
         )
     if not np.isfinite(arrays[key]).all():
         raise ValueError(f'{path} has features {key!r} that are not finite.')
-    return arrays[key], _subfolders([str(path) for path in arrays['paths']])
+    return arrays[key], _classes([str(path) for path in arrays['paths']], level)
 
 
-def _subfolders(paths: list[str]) -> list[str]:
-    """The folder of each image, relative to the one that all images share."""
+def _classes(paths: list[str], level: int) -> list[str]:
+    """The folder of each image at a level below the one that all images share."""
     parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath(parents)
-    names = [os.path.relpath(parent, root) for parent in parents]
-    return [os.path.basename(root) if name == '.' else name for name in names]
+    names = []
+    for parent in parents:
+        folders = os.path.relpath(parent, root).split(os.sep)
+        place = level - 1 if level > 0 else len(folders) + level
+        name = folders[min(max(place, 0), len(folders) - 1)]
+        names.append(os.path.basename(root) if name == '.' else name)
+    return names

@@ -1,39 +1,45 @@
 """A picture of which regions of two views correspond."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from ..evaluation.correspondence import is_right, region_centres
-from ..evaluation.view_pairs import MIRRORED, Placement
+from ..evaluation.correspondence import Matches, region_centres
+from ..evaluation.view_pairs import ViewPair
 from .figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Of right and wrong matches, and of those between two images.
-_COLOURS = {True: 'lime', False: 'red', None: 'deepskyblue'}
+# Of right and wrong matches, and of those between two images, which are neither: name,
+# and style. The colours are told apart by colour-blind people, too (Okabe and Ito).
+_STYLES: dict[bool | None, tuple[str, dict[str, Any]]] = {
+    True: ('right: the same place', dict(color='#56b4e9', linestyle='-', marker='o')),
+    False: (
+        'wrong: another place',
+        dict(color='#e69f00', linestyle=(0, (4, 2)), marker='X'),
+    ),
+    None: ('match', dict(color='#f0e442', linestyle='-', marker='o')),
+}
+# Of a region's height, over which the ends of all matches are spread.
+_SPREAD = 0.6
 
 
 def draw_correspondence(
-    images: tuple[np.ndarray, np.ndarray],
-    grid: Sequence[int],
-    matches: Sequence[tuple[str, Tensor]],
-    place: Placement | None = MIRRORED,
+    pair: ViewPair, rows: Sequence[tuple[str, Matches]]
 ) -> 'Figure':
-    """Draw matches between two views, one row for each model.
+    """Draw matches between two views, one row for each network.
 
-    A line joins the centres of two matched regions; green where the second view
-    shows the same place, red elsewhere, and blue where there is no true place.
+    A line joins two matched regions: blue and solid where the second view shows the
+    same place, orange and dashed elsewhere, and yellow where there is no true place.
+    Matches of one region, or along one line, are drawn a little apart: the most similar
+    one at the top of its regions, the last at the bottom.
 
     Args:
-        images: The two views, RGB uint8 arrays of one shape (H, W, 3).
-        grid: Height and width of the grid of regions.
-        matches: Title and index pairs (M, 2) of each row.
-        place: Where the second view lies in the first; None where it is of another
-            image. Defaults to the mirrored copy.
+        pair: The two views.
+        rows: Name of each network, e.g. 'teacher, epoch 3', and its matches.
 
     Returns:
         The figure.
@@ -41,60 +47,97 @@ def draw_correspondence(
     Raises:
         ImportError: If matplotlib is missing.
     """
-    height, width = images[0].shape[:2]
-    gap = np.full((height, width // 16, 3), 255, np.uint8)
-    canvas = np.concatenate([images[0], gap, images[1]], axis=1)
-    figure = new_figure(8, 4.3 * len(matches))
-    axes = figure.subplots(len(matches), 1, squeeze=False)
-    for axis, (title, pairs) in zip(axes[:, 0], matches, strict=True):
+    from matplotlib.lines import Line2D
+
+    views = pair.views
+    height, width = views[0].shape[:2]
+    gap = width // 16
+    white = np.full((height, gap, 3), 255, np.uint8)
+    canvas = np.concatenate([views[0], white, views[1]], axis=1)
+    figure = new_figure(8, 4.4 * len(rows) + 0.3)
+    figure.set_layout_engine('constrained')
+    axes = figure.subplots(len(rows), 1, squeeze=False)
+    kinds: set[bool | None] = set()
+    for axis, (name, matches) in zip(axes[:, 0], rows, strict=True):
         axis.imshow(canvas)
-        ends = [region_centres(index, grid) for index in pairs.T]
-        right = _shown(pairs, grid, place)
-        for first, second, same in zip(*ends, right, strict=True):
-            (y, x), (y2, x2) = first.tolist(), second.tolist()
-            xs = [x * width, x2 * width + width + gap.shape[1]]
-            ys = [y * height, y2 * height]
-            axis.plot(
-                xs,
-                ys,
-                color=_COLOURS[same],
-                marker='o',
-                markersize=5,
-                linewidth=1.5,
-                zorder=3 if same else 2,  # no right match lies under a wrong one
-            )
-        axis.set_title(title)
+        kinds.update(_draw_matches(axis, matches, (height, width), width + gap))
+        axis.set_title(f'{name}: {describe_matches(matches)}', fontsize=10)
+        for x, text in zip((0, width + gap), _captions(pair), strict=True):
+            below = dict(ha='center', va='top', fontsize=9)
+            axis.text(x + width / 2, height * 1.015, text, **below)
         axis.axis('off')
-    figure.tight_layout()
+    shown = [_STYLES[kind] for kind in _STYLES if kind in kinds]
+    figure.legend(
+        [Line2D([], [], linewidth=2, markersize=7, **style) for _, style in shown],
+        [name for name, _ in shown],
+        loc='outside lower center',
+        ncols=len(shown),
+        handlelength=4,
+        facecolor='0.3',
+        labelcolor='white',
+    )
     return figure
 
 
-def _shown(
-    pairs: Tensor, grid: Sequence[int], place: Placement | None
-) -> Sequence[bool | None]:
-    """Whether each match is right, None where that cannot be said."""
-    if place is None:
-        return [None] * len(pairs)
-    return is_right(pairs, grid, grid, place).tolist()
+def describe_matches(matches: Matches) -> str:
+    """The measures of matches, as pictures have them."""
+    similarity = f'mean similarity {matches.similarity:.2f}'
+    if matches.right is None or matches.error is None:
+        return similarity
+    return (
+        f'{int(matches.right.sum())} of {len(matches.right)} at the true place, '
+        f'{matches.error:.0f} px away on average, {similarity}'
+    )
+
+
+def _captions(pair: ViewPair) -> tuple[str, str]:
+    """What the two views are."""
+    names = [Path(path).stem for path in pair.paths]
+    if pair.place is None:
+        return names[0], names[1]
+    whole = pair.place.height == pair.place.width == 1
+    return names[0], 'its mirrored grey copy' if whole else 'an augmented crop of it'
+
+
+def _draw_matches(
+    axis: Any, matches: Matches, size: tuple[int, int], shift: int
+) -> list[bool | None]:
+    """Draw the lines; whether each is right, None where that cannot be said."""
+    from matplotlib import patheffects
+
+    casing = [patheffects.Stroke(linewidth=3, foreground='black'), patheffects.Normal()]
+    (first, second), count = matches.pairs.T, len(matches.pairs)
+    ends = [region_centres(index, matches.grid) for index in (first, second)]
+    right = [None] * count if matches.right is None else matches.right.tolist()
+    for number, (start, end, kind) in enumerate(zip(*ends, right, strict=True)):
+        # Both ends by as much, so that lines stay parallel.
+        apart = _SPREAD * ((number + 0.5) / count - 0.5) / matches.grid[0]
+        (y, x), (y2, x2) = start.tolist(), end.tolist()
+        axis.plot(
+            [x * size[1], x2 * size[1] + shift],
+            [(y + apart) * size[0], (y2 + apart) * size[0]],
+            markersize=5.5,
+            markeredgecolor='black',
+            markeredgewidth=0.7,
+            linewidth=1.6,
+            path_effects=casing,
+            zorder=3 if kind else 2,  # no right match lies under a wrong one
+            **_STYLES[kind][1],
+        )
+    return right
 
 
 def plot_correspondence(
-    path: str,
-    images: tuple[np.ndarray, np.ndarray],
-    grid: Sequence[int],
-    matches: Sequence[tuple[str, Tensor]],
-    place: Placement | None = MIRRORED,
+    path: str, pair: ViewPair, rows: Sequence[tuple[str, Matches]]
 ) -> None:
     """Write the picture of ``draw_correspondence`` to a file.
 
     Args:
         path: File to write, e.g. a ``.png``.
-        images: As for ``draw_correspondence``, like the others.
-        grid: Height and width of the grid of regions.
-        matches: Title and index pairs (M, 2) of each row.
-        place: Where the second view lies in the first.
+        pair: The two views.
+        rows: Name of each network, and its matches.
 
     Raises:
         ImportError: If matplotlib is missing.
     """
-    draw_correspondence(images, grid, matches, place).savefig(path)
+    draw_correspondence(pair, rows).savefig(path)

@@ -36,7 +36,11 @@ def draw_embedding(
 
     names, index = np.unique(np.asarray(labels), return_inverse=True)
     many = len(names) > MAX_LEGEND
-    figure = new_figure(7 if many else 9, 7)
+    # Of the points' own shape, within reason, so that they fill the picture.
+    spread = np.ptp(points, axis=0)
+    height = 7 * float(np.clip(spread[1] / max(spread[0], 1e-12), 0.5, 1.4))
+    least = 0 if many else 0.22 * len(names)  # of the legend
+    figure = new_figure(7 if many else 9, max(height, least) + 0.3)
     figure.set_layout_engine('constrained')  # leaves room for the legend
     axis = figure.subplots()
     table = matplotlib.colormaps['gist_rainbow' if many else 'tab20']
@@ -51,7 +55,9 @@ def draw_embedding(
             x, y = np.median(mine, axis=0)
             box = dict(facecolor='white', alpha=0.6, pad=0.5, linewidth=0)
             axis.text(x, y, name, fontsize=6, ha='center', va='center', bbox=box)
-    axis.set(title=title, xticks=[], yticks=[], aspect='equal')
+    axis.set(title=title, xticks=[], yticks=[])
+    # Distances count; the axis fills its room, beyond the points where it must.
+    axis.set_aspect('equal', adjustable='datalim')
     if not many:
-        figure.legend(loc='outside right upper', markerscale=1.5)
+        figure.legend(loc='outside right upper', markerscale=1.5, fontsize=9)
     return figure

@@ -304,19 +304,21 @@ def test_embedding(tmp_path, capsys):
     with patch, pytest.raises(SystemExit):
         run(tool, path, '-o', out)
     points, labels, title = draw.call_args.args
-    assert set(labels) == {'cats', 'dogs/big', 'dogs/small'}
+    assert set(labels) == {'cats', 'dogs'}
     assert title == 't-SNE of pooled features, 36 images'
     # The clusters stay apart: the nearest neighbour is of the same folder.
     distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     assert (np.array(labels)[distance.argmin(1)] == np.array(labels)).all()
-    assert '20 images of 3 folders' in run(tool, path, '-o', out, '--num-images=20')
+    options = ('--num-images=20', '--level=-1')
+    assert '20 images of 3 classes' in run(tool, path, '-o', out, *options)
     assert is_drawn(out)
     with pytest.raises(ValueError, match="features 'regions' .* it has pooled of"):
         run(tool, path, '-o', out, '--key=regions')
     with pytest.raises(FileNotFoundError, match='no file nowhere.npz'):
         run(tool, 'nowhere.npz', '-o', out)
     refused('must be a .png file', capsys, tool, path, '-o', tmp_path / 'out.jpg')
+    refused('--level must be 1 or more', capsys, tool, path, '-o', out, '--level=0')
     with mock.patch('importlib.util.find_spec', return_value=None):
         refused(
             '--method umap needs umap: pip install umap-learn',
@@ -356,6 +358,10 @@ def test_learning_curves(tmp_path, capsys):
     assert 'vil has no loss_region.' in output
     assert 'loss, loss_region of swin, vil' in output
     assert is_drawn(out)
+    args = (tool, tmp_path / 'swin', '-o', out)
+    assert 'loss_region of swin' in run(*args, '--baselines', 'raw pixels=40')
+    refused('NAME=PERCENT', capsys, *args, '--baselines', 'raw pixels')
+    args = (tool, tmp_path / 'swin', tmp_path / 'vil', '-o', out, '--keys')
     with pytest.raises(ValueError, match="key 'los'; .* iter, loss, loss_region, loss"):
         run(*args, 'los')
     refused('must be a .png file', capsys, tool, tmp_path / 'vil', '-o', tmp_path)

@@ -1,15 +1,20 @@
 import json
+import math
 
 import matplotlib.image
 import numpy as np
 import pytest
 
+from esvit_plugin.evaluation.feature_file import read_features
 from esvit_plugin.visualization import (
     draw_curves,
     draw_embedding,
+    draw_runs,
+    read_run,
     read_scalars,
     run_names,
 )
+from esvit_plugin.visualization.curves import UNIFORM, plain_name
 
 
 def write_log(folder, steps, value, name='20260101_000000', extra=()):
@@ -82,7 +87,8 @@ def test_names_tell_runs_apart(tmp_path):
 def test_curves_have_one_axis_per_panel_and_a_colour_per_name(tmp_path):
     curve = [(0, 1.0), (1, float('nan')), (2, 0.5)]
     figure = draw_curves({'a': {'x': curve, 'y': curve}, 'b': {'y': curve}, 'c': {}})
-    assert [axis.get_title() for axis in figure.axes] == ['a', 'b', 'c']
+    # Nothing is drawn of what has no curve.
+    assert [axis.get_title() for axis in figure.axes] == ['a', 'b']
     colours = [
         {line.get_label(): line.get_color() for line in axis.lines}
         for axis in figure.axes
@@ -92,12 +98,144 @@ def test_curves_have_one_axis_per_panel_and_a_colour_per_name(tmp_path):
     assert matplotlib.image.imread(tmp_path / 'curves.png').std() > 0.05
 
 
+def write_run(folder, region_weight=0.5, epochs=2, steps=(4, 8, 10), extra=()):
+    """A run of 10 iterations per epoch, with its config."""
+    records = []
+    for epoch in range(1, epochs + 1):
+        for step in steps:
+            step += 10 * (epoch - 1)
+            values = dict(loss_view=2.0, teacher_entropy=4.0, teacher_momentum=0.99)
+            records.append(dict(**values, epoch=epoch, iter=step, step=step))
+        records.append({'knn/top1_k20': 60.0, 'step': 10 * epoch})
+        records.append({'accuracy/top1': 50.0, 'step': epoch})
+    vis_data = folder / '20260101_000000' / 'vis_data'
+    vis_data.mkdir(parents=True)
+    lines = map(json.dumps, [*extra, *records])
+    (vis_data / 'scalars.json').write_text('\n'.join(lines))
+    region_neck = dict(out_channels=16) if region_weight else None
+    model = dict(type='EsViT', neck=dict(out_channels=256), region_neck=region_neck)
+    model.update(region_weight=region_weight or 0.5)
+    (vis_data / 'config.py').write_text(f'model = {model}')
+    return read_run(str(folder))
+
+
+def test_a_run_is_counted_in_epochs(tmp_path):
+    run = write_run(tmp_path / 'a', steps=(4, 8))
+    # The accuracies tell where an epoch ends, although no loss was logged there.
+    assert run.epochs['loss_view'] == [(x, 2.0) for x in (0.4, 0.8, 1.4, 1.8)]
+    assert run.epochs['knn/top1_k20'] == [(1, 60.0), (2, 60.0)]
+    assert run.epochs['accuracy/top1'] == [(1, 50.0), (2, 50.0)]
+    assert run.steps['knn/top1_k20'] == [(10, 60.0), (20, 60.0)]
+    # Within the first epoch nothing tells its length.
+    log = write_log(tmp_path / 'b', (4, 8), 0)
+    assert read_run(str(log)).epochs is None
+    figure = draw_runs({'b': read_run(str(log))})
+    assert figure.axes[0].get_xlabel() == 'iteration'
+    # Nor does a log that contradicts itself, e.g. after another batch size.
+    records = [dict(loss=1.0, epoch=e, iter=i, step=i) for e, i in ((1, 9), (2, 4))]
+    log.write_text('\n'.join(map(json.dumps, records)))
+    assert read_run(str(log)).epochs is None
+
+
+def test_learning_curves_have_plain_names_and_what_to_compare_with(tmp_path):
+    baselines = [{'baseline/raw pixels': 40.5, 'step': 0}]
+    run = write_run(tmp_path / 'a', extra=baselines)
+    figure = draw_runs({'a': run}, baselines={'random weights': 30.0})
+    titles = [axis.get_title() for axis in figure.axes]
+    entropy = "entropy of the teacher's output [nats]"
+    assert titles == ['view loss × 0.5 [nats]', '20-NN accuracy [%]', entropy]
+    lines = [
+        {line.get_label(): line.get_ydata()[0] for line in axis.lines[1:]}
+        for axis in figure.axes
+    ]
+    assert lines == [
+        {UNIFORM: pytest.approx(0.5 * math.log(256))},
+        {'raw pixels': 40.5, 'random weights': 30.0},
+        {UNIFORM: pytest.approx(math.log(256))},
+    ]
+    # One run needs no name; lines have different styles.
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == [UNIFORM, 'raw pixels', 'random weights']
+    assert len({line.get_linestyle() for line in legend.get_lines()}) == 3
+    figure.canvas.draw()
+    top = legend.get_window_extent().y1
+    for axis in figure.axes:
+        assert axis.get_xlabel() == 'epoch' and axis.get_legend() is None
+        assert axis.get_tightbbox().y0 >= top
+        assert axis.get_xlim()[0] == 0 == axis.get_ylim()[0]
+        assert axis.get_ylim()[1] > max(line.get_ydata()[0] for line in axis.lines)
+
+
+def test_runs_that_differ_have_lines_of_their_own(tmp_path):
+    runs = {
+        'both': write_run(tmp_path / 'a', extra=[{'baseline/raw': 40.5, 'step': 0}]),
+        'view': write_run(tmp_path / 'b', 0, extra=[{'baseline/raw': 41.5, 'step': 0}]),
+    }
+    figure = draw_runs(runs, ['loss_view', 'knn/top1_k20', 'teacher_momentum'])
+    assert [axis.get_title() for axis in figure.axes] == [
+        'view loss × 0.5 [nats]',
+        '20-NN accuracy [%]',
+        'teacher momentum',
+    ]
+    names = [line.get_label() for axis in figure.axes for line in axis.lines]
+    assert names == [
+        *('both', 'view', f'{UNIFORM}, both', f'{UNIFORM}, view'),
+        *('both', 'view', 'raw, both', 'raw, view'),
+        *('both', 'view'),
+    ]
+    # What lies between 0.9 and 1 would be a line at the top of an axis from 0.
+    assert 0.9 < figure.axes[2].get_ylim()[0] < 0.99 < 1 < figure.axes[2].get_ylim()[1]
+    assert runs['both'].uniform['loss'][1] == pytest.approx(
+        0.5 * math.log(256) + 0.5 * math.log(16)
+    )
+    assert runs['view'].uniform['loss'][1] == pytest.approx(math.log(256))
+
+
+def test_baselines_that_would_hide_each_other_are_one_line(tmp_path):
+    run = write_run(tmp_path, extra=[{'baseline/raw pixels': 36.98, 'step': 0}])
+    figure = draw_runs({'a': run}, ['knn/top1_k20'], {'random weights': 37.0})
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ['raw pixels and random weights']
+    assert len(figure.axes[0].lines) == 2
+
+
+def test_names_of_keys():
+    assert plain_name('knn/top5_k10') == '10-NN top-5 accuracy [%]'
+    assert plain_name('accuracy/top1') == 'top-1 accuracy [%]'
+    assert plain_name('data_time') == 'waiting for data [s]'
+    assert plain_name('own') == 'own'
+
+
 @pytest.mark.parametrize('num_labels', [3, 25])
-def test_embeddings_show_their_labels(num_labels):
-    points = np.random.default_rng(0).normal(size=(50, 2))
+@pytest.mark.parametrize('shape', [(1, 1), (4, 1), (1, 4)])
+def test_embeddings_show_their_labels(num_labels, shape):
+    points = np.random.default_rng(0).normal(size=(50, 2)) * shape
     labels = [f'label{i % num_labels}' for i in range(50)]
     figure = draw_embedding(points, labels, 'title')
     (axis,) = figure.axes
     texts = axis.texts if num_labels > 20 else figure.legends[0].get_texts()
     assert {text.get_text() for text in texts} == set(labels)
     assert sum(len(dots.get_offsets()) for dots in axis.collections) == 50
+    # The plane fills the picture, but for the legend, and keeps distances.
+    figure.canvas.draw()
+    box, (width, height) = axis.get_window_extent(), figure.canvas.get_width_height()
+    assert box.height > 0.85 * height
+    assert box.width > (0.9 if num_labels > 20 else 0.75) * width
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    assert box.width / (right - left) == pytest.approx(box.height / (top - bottom))
+
+
+def test_classes_are_folders_of_one_level(tmp_path):
+    paths = ['train/cats/big/1.jpg', 'train/dogs/2.jpg', 'val/cats/3.jpg', '4.jpg']
+    file = tmp_path / 'features.npz'
+    paths = [f'/data/{path}' for path in paths]
+    np.savez(file, paths=np.array(paths), pooled=np.ones((4, 2)))
+    for level, expected in {
+        1: ['train', 'train', 'val', 'data'],
+        2: ['cats', 'dogs', 'cats', 'data'],
+        -1: ['big', 'dogs', 'cats', 'data'],
+    }.items():
+        assert read_features(str(file), level=level)[1] == expected
+    with pytest.raises(ValueError, match='level must be 1 or more'):
+        read_features(str(file), level=0)

@@ -34,7 +34,6 @@ OUT = ROOT / 'docs'
 WORK_DIR = 'work_dirs/esvit_swin_photos'
 PROBE = 'configs/demo/linear_swin_photos.py'
 SETS = ('configs/demo/transfer_photos.py', 'configs/demo/transfer_digits.py')
-CURVES = ('loss_view', 'loss_region', 'knn/top1_k20', 'feature_spread')
 PHOTO = 'astronaut'
 # What follows their names where the tools write them.
 PICTURES = {
@@ -106,7 +105,8 @@ def main() -> None:
     )
     curves = run(
         'tools/analysis_tools/learning_curves.py',
-        *(WORK_DIR, '--keys', *CURVES, '-o', f'{folder}/learning_curves.png'),
+        *(WORK_DIR, '-o', f'{folder}/learning_curves.png'),
+        *('--baselines', f'random weights={before["20-NN, top-1, %"]:.1f}'),
     )
     rows = [[name, f'{before[name]:.1f}', f'{after[name]:.1f}'] for name in before]
     crops = embed(checkpoint, folder)

@@ -79,7 +79,7 @@ class EMATeacherHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Fit the momentum to the length of the training."""
         if self.start_share is not None and isinstance(runner._train_loop, BaseLoop):
-            self._fit_momentum(runner)
+            self.fit_momentum(runner.max_iters, steps_apart(runner))
 
     def before_train(self, runner: Runner) -> None:
         """Attach to the optimiser.
@@ -107,11 +107,22 @@ class EMATeacherHook(Hook):
 
         single_optimizer(runner, self).register_step_post_hook(follow)
 
-    def _fit_momentum(self, runner: Runner) -> None:
-        """Lower the momentum at the start until the run leaves the share."""
-        share: float = self.start_share or 0.0
-        stride = steps_apart(runner)
-        end, length = self.end_momentum, runner.max_iters
+    def schedule(
+        self, iteration: int, epoch_length: int, max_iters: int
+    ) -> dict[str, float]:
+        """What the hook sets in an iteration, for pictures."""
+        return dict(teacher_momentum=self.momentum(iteration, max_iters))
+
+    def fit_momentum(self, length: int, stride: int = 1) -> None:
+        """Lower the momentum at the start until a run leaves no more than the share.
+
+        Args:
+            length: Iterations of the run.
+            stride: Iterations per step of the optimiser. Defaults to 1.
+        """
+        share, end = self.start_share, self.end_momentum
+        if share is None:
+            return
         if _share(self.start_momentum, end, length, stride) <= share:
             return
         low, high = 0.0, self.start_momentum

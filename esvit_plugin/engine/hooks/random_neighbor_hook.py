@@ -36,6 +36,12 @@ class RandomNeighborHook(Hook):
             )
         self.switch_at = switch_at
 
+    def schedule(
+        self, iteration: int, epoch_length: int, max_iters: int
+    ) -> dict[str, float]:
+        """What the hook sets in an iteration, for pictures."""
+        return dict(random_neighbor=iteration / max_iters < self.switch_at)
+
     def before_train(self, runner: Runner) -> None:
         """Find the backbones and agree on a seed."""
         self.backbones = [

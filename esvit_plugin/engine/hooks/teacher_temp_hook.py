@@ -55,6 +55,12 @@ class TeacherTempHook(Hook):
             return float(self._warmup[epoch])
         return self.teacher_temp
 
+    def schedule(
+        self, iteration: int, epoch_length: int, max_iters: int
+    ) -> dict[str, float]:
+        """What the hook sets in an iteration, for pictures."""
+        return dict(teacher_temp=self.temperature(iteration // epoch_length))
+
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:

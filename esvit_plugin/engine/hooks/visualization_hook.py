@@ -118,17 +118,16 @@ class EsViTVisualizationHook(Hook):
                 name = f'{number}_{Path(pair.paths[0]).stem}'
                 step = runner.epoch + 1
                 matches = match_views(model, pair, self.num_matches)
-                share = matches.accuracy
-                title = f'epoch {step}: {share:.0f} % at the mirrored place'
-                rows = [(title, matches.pairs)]
-                figure = draw_correspondence(pair.views, matches.grid, rows)
+                rows = [(f'teacher, epoch {step}', matches)]
+                figure = draw_correspondence(pair, rows)
                 pictures = {f'correspondence_{name}': figure}
                 if has_attention(model.teacher['backbone']):
                     image = pair.views[0]
                     attention = _attention(model, image)
                     queries = self.queries or attention.default_queries()
+                    title = f'{Path(pair.paths[0]).stem}, epoch {step}'
                     pictures[f'attention_{name}'] = draw_attention(
-                        image, attention, queries
+                        image, attention, queries, title=title
                     )
                 for tag, figure in pictures.items():
                     runner.visualizer.add_image(tag, figure_image(figure), step=step)

@@ -13,6 +13,8 @@ ATTENTION = 'analysis_tools/attention_maps.py {tiny} {checkpoint} {images} -o {o
 MATCHES = 'analysis_tools/correspondence.py {tiny} {checkpoint} {images} -o {out}'
 EMBEDDING = 'analysis_tools/embedding.py {features}'
 CURVES = 'analysis_tools/learning_curves.py'
+VIEWS = 'analysis_tools/draw_views.py {tiny}'
+SCHEDULES = 'analysis_tools/draw_schedules.py {tiny}'
 BACKBONE = 'model_converters/extract_backbone.py'
 RELEASED = 'model_converters/esvit_to_mmpretrain.py'
 TIMM = 'model_converters/to_timm.py {tiny}'
@@ -83,6 +85,13 @@ COMMANDS = [
     (f'{EMBEDDING} -o {{out}}.png --method pca', 'pca', 'tsne'),
     (f'{EMBEDDING} -o {{out}}.png --num-images 0', 'num-images|images', '>= ?1|4'),
     (f'{CURVES} {{scalars}} -o {{out}}.png --keys los', 'los', 'loss'),
+    (f'{CURVES} {{scalars}} -o {{out}}.png --baselines raw', 'raw', 'NAME=PERCENT'),
+    (f'{VIEWS} -o {{out}}.gif', 'gif', 'png'),
+    (f'{VIEWS} nowhere -o {{out}}.png', 'nowhere', 'no image'),
+    (f'{VIEWS} -o {{out}}.png --epoch 0', 'epoch', '>= ?1'),
+    (f'{SCHEDULES} -o {{out}}.png --epoch-length 0', 'epoch-length', '>= ?1'),
+    (f'{SCHEDULES} -o {{out}}.txt', 'txt', 'png'),
+    (f'{EMBEDDING} -o {{out}}.png --level 0', 'level', '1 or more'),
     (f'{CURVES} nowhere -o {{out}}.png', 'nowhere', 'no |not '),
     (f'{CURVES} {{scalars}} -o {{out}}.gif', 'gif', 'png'),
     (f'{RELEASED} {{checkpoint}} {{out}}.pth --arch swinn', 'swinn', 'swin'),
