@@ -21,6 +21,7 @@ allow_mmengine_checkpoints()
 
 from . import datasets, engine, evaluation, models  # noqa: E402
 from .apis import get_model, list_models  # noqa: E402
+from .evaluation.images import prepare_images  # noqa: E402
 from .evaluation.loading import load_backbone  # noqa: E402
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     'list_models',
     'load_backbone',
     'models',
+    'prepare_images',
 ]

@@ -9,13 +9,13 @@ interrupted, what it has is written beside it, into a file ending in .partial.np
 import argparse
 
 from mmengine.device import get_device
-from torch import nn
 
 from esvit_plugin import get_model
 from esvit_plugin.datasets import ImageFiles
 from esvit_plugin.engine.cli import check_at_least, check_output, run_tool
 from esvit_plugin.engine.options import check_out_option
 from esvit_plugin.evaluation.feature_file import KEYS, write_features
+from esvit_plugin.evaluation.images import image_size
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,12 +38,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     check_out_option(parser, args.out, '.npz')
     return args
-
-
-def image_size(backbone: nn.Module) -> int:
-    """The size that a backbone was made for, 224 where it does not say."""
-    size = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', None)
-    return size[0] if size else getattr(backbone, 'img_size', 224)
 
 
 def main() -> None:

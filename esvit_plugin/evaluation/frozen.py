@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from ..models.checks import check_normalised
 from ..models.last_blocks import has_blocks, pool_last_blocks
 from ..models.view_and_regions import split_features, take_view
 
@@ -68,9 +69,10 @@ class FrozenBackbone(BaseModel):
             the backbone itself has pooled.
 
         Raises:
-            ValueError: If the backbone takes no images of this size.
+            ValueError: If the images are uint8, or the backbone takes none of this
+                size.
         """
-        with _naming_size(self.backbone, inputs):
+        with self._checked(inputs):
             return take_view(self.backbone, self.backbone(inputs))
 
     @torch.no_grad()
@@ -84,10 +86,10 @@ class FrozenBackbone(BaseModel):
             Tensor of shape (B, T, C).
 
         Raises:
-            ValueError: If the backbone takes no images of this size, or gives no map;
-                the message says what to set.
+            ValueError: If the images are uint8, the backbone takes none of this size,
+                or it gives no map; the message says what to set.
         """
-        with _naming_size(self.backbone, inputs):
+        with self._checked(inputs):
             return split_features(self.backbone, self.backbone(inputs))[1]
 
     def feature_function(
@@ -121,10 +123,16 @@ class FrozenBackbone(BaseModel):
 
         @torch.no_grad()
         def pool(inputs: Tensor) -> Tensor:
-            with _naming_size(self.backbone, inputs):
+            with self._checked(inputs):
                 return pool_last_blocks(self.backbone, inputs, num_blocks)
 
         return pool
+
+    @contextlib.contextmanager
+    def _checked(self, inputs: Tensor) -> Iterator[None]:
+        check_normalised(type(self.backbone).__name__, inputs, self.data_preprocessor)
+        with _naming_size(self.backbone, inputs):
+            yield
 
 
 @contextlib.contextmanager

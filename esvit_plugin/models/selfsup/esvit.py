@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ..checks import check_normalised
 from ..utils import upcast
 from ..view_and_regions import split_features
 from .checkpoint_check import check_checkpoint
@@ -231,16 +232,22 @@ class EsViT(BaseSelfSupervisor):
         """Features of whole images and of their regions, in one forward pass.
 
         Args:
-            inputs: Normalised images, shape (B, 3, H, W).
+            inputs: Normalised images, shape (B, 3, H, W), as
+                ``esvit_plugin.prepare_images`` makes them. Images in [0, 1] are warned
+                of once.
             source: 'teacher' or 'student'. Defaults to 'teacher'.
 
         Returns:
             Views (B, C) and regions (B, T, C).
 
         Raises:
-            ValueError: If ``source`` is neither, or the backbone's last output is
-                neither a map nor tokens.
+            ValueError: If ``source`` is neither, the images are uint8, or the
+                backbone's last output is neither a map nor tokens.
         """
+        check_normalised(type(self).__name__, inputs, self.data_preprocessor)
+        return self._encode(inputs, source)
+
+    def _encode(self, inputs: Tensor, source: str) -> tuple[Tensor, Tensor]:
         backbone = self.get_backbone(source)
         return split_features(backbone, backbone(inputs))
 
@@ -300,7 +307,7 @@ class EsViT(BaseSelfSupervisor):
             ValueError: If the backbone's width is not the neck's.
         """
         num_views = images.shape[1]
-        views, regions = self.encode(images.transpose(0, 1).flatten(0, 1), source)
+        views, regions = self._encode(images.transpose(0, 1).flatten(0, 1), source)
         if views.shape[-1] != self.neck.in_channels:
             raise ValueError(
                 f'EsViT: the backbone gives {views.shape[-1]} channels, but '
