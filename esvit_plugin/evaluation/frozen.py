@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from ..models.backbones.timm_module import wrap_timm
 from ..models.checks import check_normalised
 from ..models.last_blocks import has_blocks, pool_last_blocks
 from ..models.view_and_regions import split_features, take_view
@@ -25,8 +26,8 @@ class FrozenBackbone(BaseModel):
     ``esvit_plugin.load_backbone`` makes one of a config and a checkpoint.
 
     Args:
-        backbone: The backbone: one of mmpretrain or of this package, or a
-            ``TIMMBackbone``.
+        backbone: The backbone: one of mmpretrain or of this package, a
+            ``TIMMBackbone``, or a model of timm, whose classifier is taken off.
         data_preprocessor: The normalisation, a module or its config.
         network: What it is, for titles: 'teacher' or 'student' of an ``EsViT``, or
             'backbone'. Defaults to 'backbone'.
@@ -39,6 +40,7 @@ class FrozenBackbone(BaseModel):
         network: str = 'backbone',
     ) -> None:
         super().__init__(data_preprocessor)
+        backbone = wrap_timm(backbone)
         self.backbone = backbone
         self.network = network
         out_types = getattr(backbone, 'OUT_TYPES', ())

@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ..backbones.timm_module import wrap_timm
 from ..checks import check_normalised
 from ..utils import upcast
 from ..view_and_regions import split_features
@@ -32,7 +33,8 @@ class EsViT(BaseSelfSupervisor):
     the class token is the view: ``out_type='raw'`` of a ``VisionTransformer``.
 
     Args:
-        backbone: Config of the backbone.
+        backbone: Config of the backbone, or the backbone itself; a model of timm is
+            one, too, without its classifier.
         neck: Config of the views' projection, a ``DINOProjection``, whose
             ``out_channels`` states the number of prototypes K of this task.
         head: Config of the view-level loss, a ``DINOViewHead``. It takes K from the
@@ -67,7 +69,7 @@ class EsViT(BaseSelfSupervisor):
 
     def __init__(
         self,
-        backbone: dict,
+        backbone: dict | nn.Module,
         neck: dict,
         head: dict,
         region_neck: dict | None = None,
@@ -94,7 +96,7 @@ class EsViT(BaseSelfSupervisor):
                 'region_head to None.'
             )
         super().__init__(
-            backbone=backbone,
+            backbone=wrap_timm(backbone),
             neck=neck,
             pretrained=pretrained,
             data_preprocessor=data_preprocessor,
