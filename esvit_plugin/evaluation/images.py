@@ -97,7 +97,12 @@ def _arrays(images: Any) -> Iterator[np.ndarray]:
         return
     if isinstance(images, str | os.PathLike):
         path = os.path.expanduser(os.fspath(images))
-        results: Any = LoadImage().transform(dict(img_path=path))
+        try:
+            results: Any = LoadImage().transform(dict(img_path=path))
+        except OSError as error:
+            # Its remedy is one for training.
+            reason = error.__cause__
+            raise OSError(f'Cannot load the image {path}: {reason}.') from error
         yield results['img'][..., ::-1]
         return
     if isinstance(images, Image.Image):

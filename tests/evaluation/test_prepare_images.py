@@ -101,8 +101,12 @@ def test_what_is_no_image_is_refused(images, message):
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
-    with pytest.raises(OSError, match=r'missing\.png'):
-        esvit_plugin.prepare_images([tmp_path / 'missing.png'])
+    bad = tmp_path / 'bad.png'
+    bad.write_bytes(b'no image')
+    for path in (bad, tmp_path / 'missing.png'):
+        with pytest.raises(OSError, match=f'Cannot load the image {path}: ') as info:
+            esvit_plugin.prepare_images([path])
+        assert 'train' not in str(info.value)
 
 
 @pytest.mark.parametrize('frozen', [False, True])
