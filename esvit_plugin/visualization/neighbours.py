@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 # Side of a picture: in inches, and in pixels.
 SIDE, PIXELS = 1.8, 224
+# More than these is no picture to look at.
+MAX_QUERIES, MAX_NEIGHBOURS = 20, 12
 
 
 def draw_neighbours(found: Sequence[Neighbours]) -> 'Figure':
     """Draw each image and, to its right, those most similar to it.
 
     Images are cut as the model sees them. One that cannot be read any more is an empty
-    box with its name.
+    box with its name. The first 20 images and 12 neighbours of each are drawn.
 
     Args:
         found: What ``similar_images`` gives; one row for each.
@@ -33,8 +35,9 @@ def draw_neighbours(found: Sequence[Neighbours]) -> 'Figure':
     Raises:
         ImportError: If matplotlib is missing.
     """
-    columns = 1 + max(len(row.paths) for row in found)
-    figure = new_figure(SIDE * columns + 0.2, (SIDE + 0.55) * len(found) + 0.2)
+    found = found[:MAX_QUERIES]
+    columns = 1 + min(max(len(row.paths) for row in found), MAX_NEIGHBOURS)
+    figure = new_figure(SIDE * columns + 0.2, (SIDE + 0.45) * len(found) + 0.2)
     figure.set_layout_engine('constrained')
     axes = figure.subplots(len(found), columns, squeeze=False)
     for row, row_axes in zip(found, axes, strict=True):
@@ -43,7 +46,7 @@ def draw_neighbours(found: Sequence[Neighbours]) -> 'Figure':
         _show(row_axes[0], row.query, f'query\n{_short(row.query)}', 'black')
         rest = zip(row_axes[1:], row.paths, row.similarities, strict=False)
         for axis, path, similarity in rest:
-            _show(axis, path, f'{similarity:.3f}\n{_short(path)}')
+            _show(axis, path, f'cosine {similarity:.3f}\n{_short(path)}')
     return figure
 
 

@@ -126,6 +126,8 @@ def test_images_that_are_gone_are_empty_boxes(tmp_path):
     assert [image.std() > 50 for image in shown] == [True, True, False, True, False]
     assert tuple(shown[0][0, 0]) == (255, 0, 0)  # red, not blue
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles[0].startswith('query\n') and titles[1].startswith('0.900\n')
+    assert titles[0].startswith('query\n') and titles[1].startswith('cosine 0.900\n')
     figure.savefig(tmp_path / 'b.png')
     assert imread(tmp_path / 'b.png').shape[1] > 500
+    many = [Neighbours('gone.png', ['gone.png'] * 99, [0.5] * 99)] * 99
+    assert len(draw_neighbours(many).axes) == 20 * 13
