@@ -13,6 +13,7 @@ COMMANDS = {
     'test': ('test', 'test a classifier'),
     'knn': ('knn', 'k-NN accuracy of a checkpoint on labelled images'),
     'features': ('features', 'write the features of images into a file'),
+    'search': ('search', 'find the most similar images in a file of features'),
     'transfer': ('transfer', 'logistic regression on other data sets'),
     'embedding': ('embedding', 'draw features in the plane by t-SNE or UMAP'),
     'attention': ('attention', 'draw and measure where heads look'),

@@ -21,6 +21,7 @@ allow_mmengine_checkpoints()
 
 from . import datasets, engine, evaluation, models, registry  # noqa: E402
 from .apis import get_model, list_models  # noqa: E402
+from .evaluation.images import prepare_images  # noqa: E402
 from .evaluation.loading import load_backbone  # noqa: E402
 from .hub import join_hubs  # noqa: E402
 
@@ -36,4 +37,5 @@ __all__ = [
     'load_backbone',
     'models',
     'registry',
+    'prepare_images',
 ]

@@ -65,6 +65,7 @@ def get_model(
 
     Example:
         >>> model = esvit_plugin.get_model('esvit_swin_t', 'epoch_300.pth')
+        >>> images = esvit_plugin.prepare_images(['a.jpg', 'b.png'], model)
         >>> view, regions = model.encode(images)
     """
     if isinstance(config, str | os.PathLike):

@@ -184,17 +184,50 @@ def test_the_zoo_lists_every_config_once():
         zoo.fill('<!-- zoo: none -->', page)
 
 
+@pytest.fixture
+def plain_pytorch(tmp_path, monkeypatch):
+    """Runs the programs of that page that have a word, in a folder with images."""
+    (tmp_path / 'images').mkdir()
+    for number, name in enumerate(('a.jpg', 'b.png')):
+        image = Image.effect_noise((128, 128), 20 + number).convert('RGB')
+        image.save(tmp_path / name)
+        image.save(tmp_path / 'images' / name)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        names = {}
+        for word in words:
+            (text,) = [
+                text
+                for text in blocks(DOCS / 'plain_pytorch.md', 'python')
+                if word in text
+            ]
+            exec(compile(text, 'plain_pytorch.md', 'exec'), names)
+        return names
+
+    return run
+
+
 @pytest.mark.slow
-def test_the_loop_of_plain_pytorch_trains(tmp_path, monkeypatch):
+def test_the_loop_of_plain_pytorch_trains(plain_pytorch):
+    plain_pytorch('optimizer.step()', 'torch.save')
+    assert Path('esvit.pth').is_file()
     (loop,) = [
         text
         for text in blocks(DOCS / 'plain_pytorch.md', 'python')
         if 'optimizer.step()' in text
     ]
-    (tmp_path / 'images').mkdir()
-    for number in range(2):
-        image = Image.effect_noise((128, 128), 20 + number).convert('RGB')
-        image.save(tmp_path / 'images' / f'{number}.png')
-    monkeypatch.chdir(tmp_path)
-    exec(compile(loop, 'plain_pytorch.md', 'exec'), {})
-    assert (tmp_path / 'esvit.pth').is_file()
+    assert len([line for line in loop.splitlines() if line]) <= 25
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+def test_the_other_programs_of_plain_pytorch_run(plain_pytorch, capsys):
+    names = plain_pytorch('model.encode(images)', 'torch.jit.trace')
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        'torch.Size([2, 768]) torch.Size([2, 49, 768])',
+        'torch.Size([2, 768, 7, 7])',
+    ]
+    assert Path('backbone.pt').is_file()
+    model = plain_pytorch('vit_tiny_patch16_224')['model']
+    assert model.encode(names['images'])[1].shape == (2, 196, 192)

@@ -12,13 +12,12 @@ finetune, detection and segmentation with
 import argparse
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..engine.checkpoints import (
-    atomic_file,
     check_finite_weights,
     load_checkpoint_file,
+    save_weights,
 )
 from ..engine.cli import check_output
 from ..models.conversion.backbones import RELEASED_ARCHS
@@ -61,8 +60,7 @@ def main() -> None:
     epoch = checkpoint.get('epoch')
     meta = dict(epoch=epoch if isinstance(epoch, int) else 0, iter=0)
     check_finite_weights(state_dict, args.src)
-    with atomic_file(args.dst) as path:
-        torch.save(dict(meta=meta, state_dict=state_dict), path)
+    save_weights(args.dst, state_dict, dict(meta=meta, state_dict=state_dict))
     print(f'{len(state_dict)} tensors written to {args.dst}')
     for note in notes:
         print(note)

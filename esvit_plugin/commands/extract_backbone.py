@@ -1,15 +1,14 @@
 """Write the backbone of a pre-training checkpoint alone, for mmdet and mmseg.
 
 Take it in a config with ``backbone=dict(init_cfg=dict(type='Pretrained',
-checkpoint=DST), ...)``.
+checkpoint=DST), ...)``. A name ending in .safetensors makes a file of that format, for
+the tools of this package and other programs.
 """
 
 import argparse
 
-import torch
-
 from ..apis import read_weights
-from ..engine.checkpoints import atomic_file
+from ..engine.checkpoints import save_weights
 from ..engine.cli import check_output
 from ..models.conversion.names import convert_first, must_convert
 
@@ -38,6 +37,6 @@ def main() -> None:
             f'{args.checkpoint} has no tensor whose name begins with {prefix}, so it '
             f'is no checkpoint of an EsViT. It has {list(weights)[:3]}, ...'
         )
-    with atomic_file(args.dst) as path:
-        torch.save(dict(meta=dict(source=prefix), state_dict=backbone), path)
+    content = dict(meta=dict(source=prefix), state_dict=backbone)
+    save_weights(args.dst, backbone, content)
     print(f'{len(backbone)} tensors of {prefix}* written to {args.dst}')

@@ -2,11 +2,13 @@
 
 It holds ``paths`` (N,), ``pooled`` (N, C), ``regions`` (N, T, C), the positions of the
 last map row by row, and ``last_blocks`` (N, D), the pooled outputs of the last blocks,
-which the paper's linear probes take. Damaged images are left out and named. When it is
+which the paper's linear probes take. It knows model and folder, so that esvit search
+can find images in it. Damaged images are left out and named. When it is
 interrupted, what it has is written beside it, into a file ending in .partial.npz.
 """
 
 import argparse
+import os
 
 from mmengine.device import get_device
 
@@ -14,7 +16,11 @@ from .. import get_model
 from ..datasets import ImageFiles
 from ..engine.cli import check_at_least, check_output
 from ..engine.options import check_out_option
-from ..evaluation.feature_file import KEYS, write_features
+from ..evaluation.feature_file import (
+    KEYS,
+    FeatureOrigin,
+    write_features,
+)
 from ..models.utils import image_size
 
 
@@ -49,9 +55,8 @@ def main() -> None:
     check_output(args.out, args.checkpoint, args.config, *args.images)
     model = get_model(args.config, args.checkpoint)
     source = 'student' if args.student else 'teacher'
-    images = ImageFiles(
-        args.images, args.size or image_size(model.get_backbone(source))
-    )
+    size = args.size or image_size(model.get_backbone(source))
+    images = ImageFiles(args.images, size)
     model.to(get_device())
     write_features(
         model,
@@ -62,4 +67,13 @@ def main() -> None:
         num_blocks=args.num_blocks,
         batch_size=args.batch_size,
         num_workers=args.num_workers,
+        origin=FeatureOrigin(
+            config=os.path.abspath(args.config)
+            if os.path.isfile(args.config)
+            else args.config,
+            checkpoint=os.path.abspath(args.checkpoint),
+            source=source,
+            size=size,
+            folder=os.getcwd(),
+        ),
     )

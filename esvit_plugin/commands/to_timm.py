@@ -1,7 +1,7 @@
 """Write a pre-trained Swin or DeiT backbone as a state dict of timm.
 
 The file holds what ``timm.create_model(...).load_state_dict`` takes; the call to make
-is printed.
+is printed. A name ending in .safetensors makes a file of that format.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import timm
 import torch
 
 from .. import get_model
-from ..engine.checkpoints import atomic_file
+from ..engine.checkpoints import save_weights
 from ..engine.cli import check_output
 from ..models.conversion.timm_export import to_timm
 
@@ -46,10 +46,12 @@ def main() -> None:
             f'The model of timm gives other features (largest difference {error:.1e}); '
             f'{args.dst} is not written. The backbone has options that timm lacks.'
         )
-    with atomic_file(args.dst) as path:
-        torch.save(state_dict, path)
+    save_weights(args.dst, state_dict)
     options = ', '.join(f'{k}={v!r}' for k, v in arguments.items())
     print(f'{len(state_dict)} tensors written to {args.dst}; load them with')
     print(f'    model = timm.create_model({options})')
-    print(f'    model.load_state_dict(torch.load({args.dst!r}, weights_only=True))')
+    load = f'torch.load({args.dst!r}, weights_only=True)'
+    if args.dst.endswith('.safetensors'):
+        load = f'safetensors.torch.load_file({args.dst!r})'
+    print(f'    model.load_state_dict({load})')
     print(f'Largest difference of its features on a random image: {error:.1e}')

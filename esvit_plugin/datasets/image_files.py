@@ -69,8 +69,9 @@ class ImageFiles(Dataset):
                 f'There is no image in {printable(", ".join(sources))} (looking for '
                 f'{", ".join(EXTENSIONS)}).'
             )
-        steps = [dict(type='LoadImage', on_error='skip'), *evaluation_steps(size)]
-        self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+        self.pipeline = Compose(
+            [TRANSFORMS.build(dict(type='LoadImage', on_error='skip')), cut_image(size)]
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -78,6 +79,21 @@ class ImageFiles(Dataset):
     def __getitem__(self, index: int) -> tuple[int, Tensor] | None:
         results = self.pipeline(dict(img_path=self.paths[index]))
         return None if results is None else (index, results['inputs'])
+
+
+def cut_image(size: int | None) -> Compose:
+    """The usual way of evaluation from a loaded image to the input of a model.
+
+    Args:
+        size: Side of the result in pixels: the shorter side is scaled to 256/224 of
+            it, then the centre is cut out. None leaves images as they are.
+
+    Returns:
+        Function of a sample with ``img``, uint8 of shape (H, W, 3) in BGR, to one
+        with ``inputs``, the tensor (3, size, size).
+    """
+    steps = [dict(type='PackInputs')] if size is None else evaluation_steps(size)
+    return Compose([TRANSFORMS.build(step) for step in steps])
 
 
 def collate_images(samples: list[Any]) -> dict[str, Tensor] | None:

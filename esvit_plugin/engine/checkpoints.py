@@ -66,6 +66,38 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
             os.remove(unfinished)
 
 
+def save_weights(
+    path: str | os.PathLike, weights: Mapping[str, Tensor], content: Any = None
+) -> None:
+    """Write weights whole or not at all, in the format that the name says.
+
+    Args:
+        path: The file. A name ending in .safetensors makes one of that format, with
+            the weights alone; any other one of ``torch.save``.
+        weights: Tensors by name.
+        content: What ``torch.save`` shall write instead of the weights, e.g. a
+            checkpoint with these. Defaults to None.
+
+    Raises:
+        OSError: If it cannot be written; the message names it.
+        ImportError: If safetensors, which timm brings, is missing.
+    """
+    with atomic_file(path) as part:
+        if not part.endswith('.safetensors'):
+            torch.save(weights if content is None else content, part)
+            return
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        # Tensors that share memory or are not contiguous are refused.
+        whole = torch.contiguous_format
+        copies = {n: v.detach().clone(memory_format=whole) for n, v in weights.items()}
+        try:
+            save_file(copies, part, metadata=dict(format='pt'))
+        except SafetensorError as error:  # e.g. a full disk
+            raise OSError(str(error)) from error
+
+
 def _flush(path: str) -> None:
     """Wait until the disk has a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)

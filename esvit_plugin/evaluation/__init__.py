@@ -11,8 +11,10 @@ from .correspondence import (
 )
 from .extraction import extract_features
 from .frozen import FrozenBackbone
+from .images import prepare_images
 from .knn import knn_accuracy, weighted_knn
 from .logistic_regression import ProbeResult, logistic_probe
+from .search import Neighbours, similar_images
 from .sweep_accuracy import LinearSweepAccuracy
 from .view_pairs import (
     Placement,
@@ -26,6 +28,7 @@ __all__ = [
     'BlockAttention',
     'FrozenBackbone',
     'LinearSweepAccuracy',
+    'Neighbours',
     'Placement',
     'ProbeResult',
     'ViewPair',
@@ -43,6 +46,8 @@ __all__ = [
     'match_views',
     'mirrored_copy',
     'open_pairs',
+    'prepare_images',
     'region_map',
+    'similar_images',
     'weighted_knn',
 ]

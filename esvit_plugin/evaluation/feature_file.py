@@ -4,7 +4,7 @@ import contextlib
 import os
 import zipfile
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -20,6 +20,25 @@ KEYS = ('pooled', 'regions', 'last_blocks')
 _TOOL = 'esvit features'
 
 
+class FeatureOrigin(NamedTuple):
+    """How the features of a file were made, so that those of more images can be.
+
+    Attributes:
+        config: Path of the model's config, or its name.
+        checkpoint: Path of its checkpoint.
+        source: 'teacher' or 'student'. Defaults to 'teacher'.
+        size: Side of the images in pixels. Defaults to None, what the backbone was
+            made for.
+        folder: What relative paths of images start from; '' means here.
+    """
+
+    config: str
+    checkpoint: str
+    source: str = 'teacher'
+    size: int | None = None
+    folder: str = ''
+
+
 def write_features(
     model: EsViT,
     images: ImageFiles,
@@ -29,12 +48,13 @@ def write_features(
     num_blocks: int = 4,
     batch_size: int = 32,
     num_workers: int = 2,
+    origin: FeatureOrigin | None = None,
 ) -> None:
     """Write the features of images into an .npz file, and print its shapes.
 
-    The file has ``paths`` (N,) and what ``keys`` name. Damaged images are left out
-    and named. When it is interrupted, what it has is written beside the file, into one
-    ending in .partial.npz.
+    The file has ``paths`` (N,), what ``keys`` name and, as scalars, ``origin``. Damaged
+    images are left out and named. When it is interrupted, what it has is written beside
+    the file, into one ending in .partial.npz.
 
     Args:
         model: The model, on the device to be used.
@@ -47,6 +67,8 @@ def write_features(
         num_blocks: How many of the last blocks. Defaults to 4.
         batch_size: Defaults to 32.
         num_workers: Processes that load images. Defaults to 2.
+        origin: Where model and images are from, which ``read_origin`` gives back.
+            Defaults to None, not known.
 
     Raises:
         ValueError: If no image could be read, or there are not so many blocks.
@@ -64,6 +86,8 @@ def write_features(
         return {key: features[key] for key in keys}
 
     bank = FeatureBank(len(images))
+    known = {} if origin is None else origin._asdict()
+    known = {name: value for name, value in known.items() if value is not None}
     partial = f'{out.removesuffix(".npz")}.partial.npz'
     try:
         for batch, features in run_batches(model, loader, extract, show_progress=True):
@@ -71,24 +95,30 @@ def write_features(
     except BaseException:
         # What is done is not lost, and an older whole file is kept.
         if len(bank):
-            _save(partial, images.paths, bank, keys)
+            _save(partial, images.paths, bank, keys, known)
         raise
     if not len(bank):
         raise ValueError(
             f'None of the {len(images)} images could be read, the first is '
             f'{images.paths[0]}; nothing is written.'
         )
-    _save(out, images.paths, bank, keys)
+    _save(out, images.paths, bank, keys, known)
     with contextlib.suppress(FileNotFoundError):
         os.remove(partial)
 
 
-def _save(out: str, paths: list[str], bank: FeatureBank, keys: Sequence[str]) -> None:
+def _save(
+    out: str,
+    paths: list[str],
+    bank: FeatureBank,
+    keys: Sequence[str],
+    origin: dict[str, Any],
+) -> None:
     """Write what there is and say what is missing."""
     arrays: dict[str, Any] = {key: bank[key].numpy() for key in keys}
     done = bank['index'].tolist()
     with atomic_file(out) as path:
-        np.savez(path, paths=np.array([paths[i] for i in done]), **arrays)
+        np.savez(path, paths=np.array([paths[i] for i in done]), **origin, **arrays)
     shapes = ', '.join(f'{key} {value.shape}' for key, value in arrays.items())
     print(f'\n{out}: {shapes}')
     missing = sorted(set(range(len(paths))) - set(done))
@@ -123,16 +153,13 @@ def read_features(
     """
     if not level:
         raise ValueError('level must be 1 or more, or -1 or less, got 0.')
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'There is no file {path}.')
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
-        # numpy's own messages say how to run what such a file may hold.
-        raise ValueError(
-            f'{path} is no .npz file of numbers, or is damaged. Write it by {_TOOL}.'
-        ) from None
+    features, paths = read_paths(path, key)
+    return features, _classes(paths, level)
+
+
+def read_paths(path: str, key: str = 'pooled') -> tuple[np.ndarray, list[str]]:
+    """As ``read_features``, but with the path of each image as it was written."""
+    arrays = _read(path)
     names = [name for name, array in arrays.items() if array.ndim == 2]
     if key not in names or 'paths' not in arrays:
         raise ValueError(
@@ -142,7 +169,39 @@ def read_features(
         )
     if not np.isfinite(arrays[key]).all():
         raise ValueError(f'{path} has features {key!r} that are not finite.')
-    return arrays[key], _classes([str(path) for path in arrays['paths']], level)
+    return arrays[key], [str(path) for path in arrays['paths']]
+
+
+def read_origin(path: str) -> FeatureOrigin | None:
+    """How the features of a file were made, None where an older one does not say.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such file.
+    """
+    arrays = _read(path)
+    if not set(FeatureOrigin._fields) <= set(arrays):
+        return None
+    return FeatureOrigin(
+        **{name: arrays[name].item() for name in FeatureOrigin._fields}
+    )
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+    """All arrays of a file."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'There is no file {path}.')
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+        # numpy's own messages say how to run what such a file may hold.
+        raise ValueError(
+            f'{path} is no .npz file of numbers, or is damaged. Write it by {_TOOL}.'
+        ) from None
 
 
 def _classes(paths: list[str], level: int) -> list[str]:

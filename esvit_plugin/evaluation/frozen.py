@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from ..models.backbones.timm_module import wrap_timm
+from ..models.checks import check_normalised
 from ..models.last_blocks import has_blocks, pool_last_blocks
 from ..models.view_and_regions import split_features, take_view
 
@@ -24,8 +26,8 @@ class FrozenBackbone(BaseModel):
     ``esvit_plugin.load_backbone`` makes one of a config and a checkpoint.
 
     Args:
-        backbone: The backbone: one of mmpretrain or of this package, or a
-            ``TIMMBackbone``.
+        backbone: The backbone: one of mmpretrain or of this package, a
+            ``TIMMBackbone``, or a model of timm, whose classifier is taken off.
         data_preprocessor: The normalisation, a module or its config.
         network: What it is, for titles: 'teacher' or 'student' of an ``EsViT``, or
             'backbone'. Defaults to 'backbone'.
@@ -38,6 +40,7 @@ class FrozenBackbone(BaseModel):
         network: str = 'backbone',
     ) -> None:
         super().__init__(data_preprocessor)
+        backbone = wrap_timm(backbone)
         self.backbone = backbone
         self.network = network
         out_types = getattr(backbone, 'OUT_TYPES', ())
@@ -68,9 +71,10 @@ class FrozenBackbone(BaseModel):
             the backbone itself has pooled.
 
         Raises:
-            ValueError: If the backbone takes no images of this size.
+            ValueError: If the images are uint8, or the backbone takes none of this
+                size.
         """
-        with _naming_size(self.backbone, inputs):
+        with self._checked(inputs):
             return take_view(self.backbone, self.backbone(inputs))
 
     @torch.no_grad()
@@ -84,10 +88,10 @@ class FrozenBackbone(BaseModel):
             Tensor of shape (B, T, C).
 
         Raises:
-            ValueError: If the backbone takes no images of this size, or gives no map;
-                the message says what to set.
+            ValueError: If the images are uint8, the backbone takes none of this size,
+                or it gives no map; the message says what to set.
         """
-        with _naming_size(self.backbone, inputs):
+        with self._checked(inputs):
             return split_features(self.backbone, self.backbone(inputs))[1]
 
     def feature_function(
@@ -121,10 +125,16 @@ class FrozenBackbone(BaseModel):
 
         @torch.no_grad()
         def pool(inputs: Tensor) -> Tensor:
-            with _naming_size(self.backbone, inputs):
+            with self._checked(inputs):
                 return pool_last_blocks(self.backbone, inputs, num_blocks)
 
         return pool
+
+    @contextlib.contextmanager
+    def _checked(self, inputs: Tensor) -> Iterator[None]:
+        check_normalised(type(self.backbone).__name__, inputs, self.data_preprocessor)
+        with _naming_size(self.backbone, inputs):
+            yield
 
 
 @contextlib.contextmanager

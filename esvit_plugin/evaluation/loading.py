@@ -21,6 +21,7 @@ from ..models.conversion.backbones import backbone_from_released, rename_release
 from ..models.strict_loading import check_bias_tables
 from ..type_names import type_name
 from .frozen import FrozenBackbone
+from .images import IMAGENET
 
 AUTO = 'auto'
 TIMM = 'timm::'
@@ -28,9 +29,6 @@ CONFIG_HELP = (
     'config of an EsViT or of any model of mmpretrain with a backbone (a path or a '
     'name), timm::NAME for weights of timm, or auto for a plain classifier whose '
     'architecture is found from its weights'
-)
-_IMAGENET = dict(
-    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
 _HEADS = ('head.', 'fc.')
 # Ends of names of buffers. The first two are computed where a checkpoint lacks them,
@@ -90,14 +88,14 @@ def load_backbone(
     init_default_scope('mmpretrain')
     if name == AUTO:
         backbone, weights = _recognised(weights, os.fspath(checkpoint))
-        normalisation: dict[str, Any] = _IMAGENET
+        normalisation: dict[str, Any] = IMAGENET
     elif name.startswith(TIMM):
         backbone, weights, normalisation = _timm(name, weights)
     else:
         cfg = find_model_config(name)
         backbone = MODELS.build(copy.deepcopy(cfg['backbone']))
         weights = _backbone_weights(backbone, weights, os.fspath(checkpoint))
-        normalisation = cfg.get('data_preprocessor') or _IMAGENET
+        normalisation = cfg.get('data_preprocessor') or IMAGENET
     _load(backbone, weights, name, os.fspath(checkpoint))
     return FrozenBackbone(backbone, _preprocessor(normalisation))
 

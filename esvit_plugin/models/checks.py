@@ -1,8 +1,12 @@
 """Checks of options that several parts of a model have, each with one message."""
 
 import math
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
+import torch
 from torch import Tensor
 
 # Logits are products of unit vectors: divided by less, their softmax is one-hot.
@@ -123,3 +127,49 @@ def check_image(owner: str, images: Tensor, patch: int) -> None:
             f'{owner} cuts images into patches of {patch} px, but got one of {height} '
             f'x {width} px; use larger crops, or resize the images.'
         )
+
+
+def check_normalised(owner: str, images: Tensor, preprocessor: Any) -> None:
+    """Refuse images that are not numbers to compute with, and warn of those in [0, 1].
+
+    What ``ToTensor`` of torchvision gives lies in [0, 1]; features of such images are
+    wrong without a sign of it.
+
+    Args:
+        owner: The model, for the messages.
+        images: What it was given.
+        preprocessor: Its ``data_preprocessor``: where that makes numbers of [0, 1],
+            they are right.
+
+    Raises:
+        ValueError: If they are not of a floating-point type.
+    """
+    remedy = (
+        'esvit_plugin.prepare_images(images, model) makes what is needed of paths, '
+        'images of PIL, and uint8 arrays and tensors'
+    )
+    if not images.is_floating_point():
+        raise ValueError(
+            f'{owner} takes normalised RGB images, got {images.dtype}; {remedy}.'
+        )
+    if torch.jit.is_tracing() or torch.compiler.is_compiling() or not images.numel():
+        return
+    low, high = (end.item() for end in images.detach().aminmax())
+    if 0 <= low < high <= 1 and not _unit_range(preprocessor):
+        _warn_once(
+            f'{owner} takes normalised RGB images, but all numbers lie in [0, 1], '
+            f'which gives other features; {remedy}. This is said once.'
+        )
+
+
+@lru_cache
+def _warn_once(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
+
+
+def _unit_range(preprocessor: Any) -> bool:
+    """Whether a preprocessor makes numbers in [0, 1]."""
+    mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
+    if mean is None or std is None:
+        return False
+    return bool(((mean <= 0) & (255 - mean <= std)).all())

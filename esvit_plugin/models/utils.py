@@ -1,5 +1,7 @@
 """Small functions that several parts of models use."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +31,18 @@ def resize_bias_table(table: Tensor, num_offsets: int) -> Tensor:
 
 
 def image_size(backbone: nn.Module) -> int:
-    """The side of the images that a backbone was made for, 224 if it does not say."""
-    size = getattr(getattr(backbone, 'patch_embed', None), 'init_input_size', None)
-    return size[0] if size else getattr(backbone, 'img_size', 224)
+    """The side of the images that a backbone was made for, 224 if it does not say.
+
+    Args:
+        backbone: The backbone; where it was made for oblong images, the shorter side
+            counts.
+    """
+    inner = getattr(backbone, 'timm_model', backbone)
+    patches = getattr(inner, 'patch_embed', None)
+    size = (
+        getattr(patches, 'init_input_size', None)
+        or getattr(inner, 'img_size', None)
+        or getattr(patches, 'img_size', None)
+        or 224
+    )
+    return min(size) if isinstance(size, Sequence) else size

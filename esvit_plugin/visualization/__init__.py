@@ -5,6 +5,7 @@ from .correspondence import draw_correspondence, plot_correspondence
 from .curves import draw_curves, draw_runs
 from .embedding import draw_embedding
 from .logs import read_run, read_scalars, run_names
+from .neighbours import draw_neighbours
 from .schedules import draw_schedules, read_schedules
 from .views import draw_views, sample_views
 
@@ -16,6 +17,7 @@ __all__ = [
     'draw_runs',
     'draw_schedules',
     'draw_views',
+    'draw_neighbours',
     'plot_correspondence',
     'read_run',
     'read_scalars',

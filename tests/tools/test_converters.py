@@ -8,13 +8,17 @@ from unittest import mock
 import cv2
 import numpy as np
 import pytest
+import safetensors.torch
 import timm
 import torch
 from mmpretrain.registry import MODELS
 from PIL import Image
+from safetensors.torch import load_file
 from support.paths import ROOT
 from support.tools import run, saved_model, tool
 from support.training import small_model
+
+from esvit_plugin import get_model
 
 SWIN_T = dict(type='EsViTSwin', arch='tiny', window_size=7)
 DEIT = dict(type='VisionTransformer', arch='deit-tiny', out_type='raw')
@@ -60,6 +64,42 @@ def test_what_timm_does_not_have_is_refused(tmp_path):
     with pytest.raises(ValueError, match='timm has no equal of ResNet'):
         run('model_converters/to_timm.py', config, checkpoint, path)
     assert not path.exists()
+
+
+def test_safetensors_are_what_their_name_says(tmp_path, monkeypatch):
+    backbone = dict(SWIN_T, arch=dict(embed_dims=12, depths=[1, 1], num_heads=[1, 2]))
+    backbone.update(out_indices=(1,), img_size=56)
+    config, checkpoint, model = saved_model(tmp_path, backbone, 24)
+    path = tmp_path / 'timm.safetensors'
+    output = run('model_converters/to_timm.py', config, checkpoint, path)
+    weights = load_file(path)
+    # What is printed can be typed.
+    lines = [line.strip() for line in output.splitlines() if line.startswith('    ')]
+    names = dict(timm=timm, safetensors=safetensors)
+    exec('\n'.join(lines), names)
+    other = names['model'].eval()
+    assert other.state_dict().keys() == weights.keys()
+    images = torch.randn(1, 3, 56, 56)
+    with torch.no_grad():
+        theirs = other.forward_features(images).flatten(1, 2)
+        torch.testing.assert_close(
+            theirs, model.encode(images)[1], atol=1e-4, rtol=1e-4
+        )
+    # The backbone alone, which get_model takes.
+    path = tmp_path / 'backbone.safetensors'
+    run('model_converters/extract_backbone.py', checkpoint, path)
+    mine = model.get_backbone().state_dict()
+    assert load_file(path).keys() == mine.keys()
+    loaded = get_model(config, path).get_backbone().state_dict()
+    for name, value in mine.items():
+        assert torch.equal(loaded[name], value), name
+    # A file that is there stays until a new one is whole.
+    before = path.read_bytes()
+    full = mock.Mock(side_effect=safetensors.SafetensorError('No space left'))
+    monkeypatch.setattr('safetensors.torch.save_file', full)
+    with pytest.raises(OSError, match=r'backbone\.safetensors cannot .*: No space le'):
+        run('model_converters/extract_backbone.py', checkpoint, path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize('student', [True, False])

@@ -62,11 +62,13 @@ def attention_weights(
 def computes_weights_again(x: Tensor) -> bool:
     """Whether the backward pass shall form the weights again instead of keeping them.
 
-    On a CPU torch's own attention keeps them if the bias is trained.
+    On a CPU torch's own attention keeps them if the bias is trained. What
+    ``torch.jit.trace`` writes cannot hold a function with a gradient of its own.
     """
     return (
         x.device.type == 'cpu'
         and torch.is_grad_enabled()
+        and not torch.jit.is_tracing()
         and not torch.is_autocast_enabled('cpu')
     )
 

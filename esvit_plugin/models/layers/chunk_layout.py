@@ -1,13 +1,12 @@
 """Where the positions of a map lie in the chunks of ViL, computed once per size."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from .layout_cache import computed_once
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # or a first call in that mode spoils later training
+
+@computed_once
 def offset_index(grid: int, device: torch.device) -> Tensor:
     """Row of the bias table for each pair of positions of a grid.
 
@@ -18,14 +17,13 @@ def offset_index(grid: int, device: torch.device) -> Tensor:
     Returns:
         Tensor of shape (P, P), query before key.
     """
-    axis = torch.arange(grid, device=device)
+    axis = torch.arange(grid)
     position = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
     offset = position[:, :, None] - position[:, None] + grid - 1
-    return offset[0] * (2 * grid - 1) + offset[1]
+    return (offset[0] * (2 * grid - 1) + offset[1]).to(device)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # or a first call in that mode spoils later training
+@computed_once
 def chunk_offset_index(side: int, device: torch.device) -> Tensor:
     """Row of the bias table for each position of a chunk and of the 3x3 around it.
 
@@ -36,17 +34,16 @@ def chunk_offset_index(side: int, device: torch.device) -> Tensor:
     Returns:
         Tensor of shape (side^2, 9, side^2): query, chunk of the key, key.
     """
-    axis = torch.arange(side, device=device)
+    axis = torch.arange(side)
     inside = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
-    step = side * torch.arange(-1, 2, device=device)
+    step = side * torch.arange(-1, 2)
     chunk = torch.stack(torch.meshgrid(step, step, indexing='ij')).flatten(1)
     key = chunk[:, :, None] + inside[:, None]
     offset = inside[:, :, None, None] - key[:, None] + 2 * side - 1
-    return offset[0] * (4 * side - 1) + offset[1]
+    return (offset[0] * (4 * side - 1) + offset[1]).to(device)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # or a first call in that mode spoils later training
+@computed_once
 def chunk_plan(
     height: int, width: int, side: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -79,8 +76,7 @@ def chunk_plan(
     )
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # or a first call in that mode spoils later training
+@computed_once
 def map_offset_index(
     height: int, width: int, side: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -96,12 +92,12 @@ def map_offset_index(
         The rows, and which chunk of the 3x3 around the query's holds the key, -1 for
         one further away; each (L, L), query before key.
     """
-    rows = torch.arange(height, device=device)
-    cols = torch.arange(width, device=device)
+    rows, cols = torch.arange(height), torch.arange(width)
     position = torch.stack(torch.meshgrid(rows, cols, indexing='ij')).flatten(1)
     chunk = position // side
     step = chunk[:, None] - chunk[:, :, None] + 1
     near = ((step >= 0) & (step <= 2)).all(0)
     offset = position[:, :, None] - position[:, None] + 2 * side - 1
     index = offset[0] * (4 * side - 1) + offset[1]
-    return index.where(near, 0), (step[0] * 3 + step[1]).where(near, -1)
+    chunk_of_key = (step[0] * 3 + step[1]).where(near, -1)
+    return index.where(near, 0).to(device), chunk_of_key.to(device)

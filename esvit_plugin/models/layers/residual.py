@@ -70,8 +70,9 @@ def activation_linear(
     Returns:
         Tensor of shape (..., C').
     """
-    # Without gradients nothing is kept, and counters of operations see these two.
-    if use_plain() or not torch.is_grad_enabled():
+    # Without gradients nothing is kept, and counters of operations see these two, as
+    # does torch.jit.trace.
+    if use_plain() or not torch.is_grad_enabled() or torch.jit.is_tracing():
         return F.linear(_ACTIVATIONS[activation][0](x), weight, bias)
     return _ActivationLinear.apply(x, weight, bias, activation)
 

@@ -92,7 +92,7 @@ def reorder(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         order: A permutation, shape (N,).
         inverse: Its inverse, shape (N,).
     """
-    if use_plain():
+    if use_plain() or torch.jit.is_tracing():
         return x[order]
     return _Reorder.apply(x, order, inverse)
 

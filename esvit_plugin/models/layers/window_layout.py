@@ -1,11 +1,12 @@
 """Where the positions of a map lie in the windows of Swin, computed once per size."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .layout_cache import computed_once
 
 # What a position does not attend to, as in every Swin.
 MASKED = -100.0
@@ -46,8 +47,7 @@ class WindowLayout:
 
 
 @torch.compiler.disable  # a break of the graph, once per block
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # or a first call in that mode spoils later training
+@computed_once
 def window_layout(
     batch: int, height: int, width: int, side: int, shift: int, device: torch.device
 ) -> WindowLayout:

@@ -11,6 +11,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ...type_names import PRETRAINED, type_name
+from ..backbones.timm_module import wrap_timm
+from ..checks import check_normalised
 from ..utils import upcast
 from ..view_and_regions import split_features
 from .checkpoint_check import check_checkpoint
@@ -32,7 +34,8 @@ class EsViT(BaseSelfSupervisor):
     the class token is the view: ``out_type='raw'`` of a ``VisionTransformer``.
 
     Args:
-        backbone: Config of the backbone.
+        backbone: Config of the backbone, or the backbone itself; a model of timm is
+            one, too, without its classifier.
         neck: Config of the views' projection, a ``DINOProjection``, whose
             ``out_channels`` states the number of prototypes K of this task.
         head: Config of the view-level loss, a ``DINOViewHead``. It takes K from the
@@ -67,7 +70,7 @@ class EsViT(BaseSelfSupervisor):
 
     def __init__(
         self,
-        backbone: dict,
+        backbone: dict | nn.Module,
         neck: dict,
         head: dict,
         region_neck: dict | None = None,
@@ -94,7 +97,7 @@ class EsViT(BaseSelfSupervisor):
                 'region_head to None.'
             )
         super().__init__(
-            backbone=backbone,
+            backbone=wrap_timm(backbone),
             neck=neck,
             pretrained=pretrained,
             data_preprocessor=data_preprocessor,
@@ -232,16 +235,22 @@ class EsViT(BaseSelfSupervisor):
         """Features of whole images and of their regions, in one forward pass.
 
         Args:
-            inputs: Normalised images, shape (B, 3, H, W).
+            inputs: Normalised images, shape (B, 3, H, W), as
+                ``esvit_plugin.prepare_images`` makes them. Images in [0, 1] are warned
+                of once.
             source: 'teacher' or 'student'. Defaults to 'teacher'.
 
         Returns:
             Views (B, C) and regions (B, T, C).
 
         Raises:
-            ValueError: If ``source`` is neither, or the backbone's last output is
-                neither a map nor tokens.
+            ValueError: If ``source`` is neither, the images are uint8, or the
+                backbone's last output is neither a map nor tokens.
         """
+        check_normalised(type(self).__name__, inputs, self.data_preprocessor)
+        return self._encode(inputs, source)
+
+    def _encode(self, inputs: Tensor, source: str) -> tuple[Tensor, Tensor]:
         backbone = self.get_backbone(source)
         return split_features(backbone, backbone(inputs))
 
@@ -301,7 +310,7 @@ class EsViT(BaseSelfSupervisor):
             ValueError: If the backbone's width is not the neck's.
         """
         num_views = images.shape[1]
-        views, regions = self.encode(images.transpose(0, 1).flatten(0, 1), source)
+        views, regions = self._encode(images.transpose(0, 1).flatten(0, 1), source)
         if views.shape[-1] != self.neck.in_channels:
             raise ValueError(
                 f'EsViT: the backbone gives {views.shape[-1]} channels, but '

@@ -1,0 +1,41 @@
+"""A cache of tensors that depend on sizes alone, right inside of any tracer."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeVar, cast
+
+import torch
+
+P = ParamSpec('P')
+T = TypeVar('T')
+
+
+def computed_once(function: Callable[P, T]) -> Callable[P, T]:
+    """Compute tensors once for each size, as constants of whatever calls.
+
+    The 64 sizes used last are kept. ``torch.compile`` traces the function instead.
+
+    Args:
+        function: It takes sizes as positional arguments, a device last, and returns
+            tensors in any structure, which nobody may change.
+    """
+
+    @lru_cache(maxsize=64)
+    def compute(*args: object) -> T:
+        # What is kept serves later calls, so that a first one in inference mode,
+        # torch.jit.trace or torch.export must not leave its mark. Such modes are those
+        # of a thread.
+        with ThreadPoolExecutor(1) as fresh:
+            return fresh.submit(cast('Callable[..., T]', function), *args).result()
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if torch.compiler.is_dynamo_compiling():
+            return function(*args, **kwargs)
+        *sizes, device = args
+        # torch.jit.trace has tensors for sizes.
+        return compute(*map(int, cast('list[int]', sizes)), device)
+
+    call.cache_clear = compute.cache_clear  # type: ignore[attr-defined]
+    return call

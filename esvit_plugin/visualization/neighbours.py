@@ -1,0 +1,80 @@
+"""A picture of images and of those most similar to them."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..datasets.image_files import cut_image
+from ..datasets.transforms import LoadImage
+from ..evaluation.search import Neighbours
+from .figures import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Side of a picture: in inches, and in pixels.
+SIDE, PIXELS = 1.8, 224
+# More than these is no picture to look at.
+MAX_QUERIES, MAX_NEIGHBOURS = 20, 12
+
+
+def draw_neighbours(found: Sequence[Neighbours]) -> 'Figure':
+    """Draw each image and, to its right, those most similar to it.
+
+    Images are cut as the model sees them. One that cannot be read any more is an empty
+    box with its name. The first 20 images and 12 neighbours of each are drawn.
+
+    Args:
+        found: What ``similar_images`` gives; one row for each.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    found = found[:MAX_QUERIES]
+    columns = 1 + min(max(len(row.paths) for row in found), MAX_NEIGHBOURS)
+    figure = new_figure(SIDE * columns + 0.2, (SIDE + 0.45) * len(found) + 0.2)
+    figure.set_layout_engine('constrained')
+    axes = figure.subplots(len(found), columns, squeeze=False)
+    for row, row_axes in zip(found, axes, strict=True):
+        for axis in row_axes:
+            axis.axis('off')
+        _show(row_axes[0], row.query, f'query\n{_short(row.query)}', 'black')
+        rest = zip(row_axes[1:], row.paths, row.similarities, strict=False)
+        for axis, path, similarity in rest:
+            _show(axis, path, f'cosine {similarity:.3f}\n{_short(path)}')
+    return figure
+
+
+def _show(axis: Any, path: str, title: str, frame: str = 'none') -> None:
+    image = _load(path)
+    if image is None:
+        image = np.full((PIXELS, PIXELS, 3), 235, np.uint8)
+        axis.text(PIXELS / 2, PIXELS / 2, 'not found', ha='center', va='center')
+    axis.imshow(image)
+    axis.set_title(title, fontsize=8)
+    axis.axis('on')
+    axis.set(xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set(color=frame, linewidth=2)
+
+
+def _load(path: str) -> np.ndarray | None:
+    """The RGB image (S, S, 3) as evaluations cut it, None where there is none."""
+    loader: Any = LoadImage(on_error='skip')
+    cut: Any = cut_image(PIXELS)
+    results = loader.transform(dict(img_path=os.path.expanduser(path)))
+    if results is None:
+        return None
+    return cut(results)['inputs'].flip(0).permute(1, 2, 0).numpy()
+
+
+def _short(path: str) -> str:
+    """The folder and name of a file, as much as fits above a picture."""
+    folder, name = os.path.split(path)
+    text = '/'.join(part for part in (os.path.basename(folder), name) if part)
+    return text if len(text) <= 28 else f'...{text[-25:]}'
