@@ -7,9 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/venv.sh
 make_venv .venv-tests 'lite,tests'
+# More threads are slower for small networks, and do not survive the harness's forks.
+export OMP_NUM_THREADS=1
 case "${1:-}" in
-    # Threads of torch do not survive a fork.
-    --faults) shift; set -- tests/faults "$@"; export OMP_NUM_THREADS=1 ;;
+    --faults) shift; set -- tests/faults "$@" ;;
     --fast) shift; set -- --ignore=tests/integration -m 'not slow' "$@" ;;
 esac
 .venv-tests/bin/python -m pytest "$@"

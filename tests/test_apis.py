@@ -17,6 +17,7 @@ def saved(model, path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_models_have_the_names_of_the_configs():
     assert {'esvit_swin_t', 'esvit_swin_photos'} <= set(list_models())
     assert not {'food101', 'knn_swin_t'} & set(list_models())

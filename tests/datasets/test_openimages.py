@@ -82,6 +82,7 @@ def test_loads_through_a_pipeline(root, num_workers):
     assert [x.shape[-1] for x in batch['inputs']] == [20, 22]
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_images_take_little(root):
     with open(root / ALL, 'a') as file:
         file.writelines(row(f'{i:016x}') for i in range(200_000))

@@ -94,6 +94,7 @@ def test_the_lists_decide_on_repeated_images(root):
     assert names(dataset) == 'abb'
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_take_little(root):
     ids = [f'{i:016x}' for i in range(300_000)]
     with open(root / LIST, 'a') as file:

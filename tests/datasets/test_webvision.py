@@ -95,6 +95,7 @@ def test_loads_through_a_pipeline(root, num_workers):
     assert [int(x.gt_label) for x in batch['data_samples']] == [7, 0, 999]
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_images_take_little(root):
     lines = ''.join(f'google/q2/b.jpg {i % 1000}\n' for i in range(200_000))
     (root / 'info/train_filelist_google.txt').write_text(lines)

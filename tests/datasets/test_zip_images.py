@@ -123,6 +123,7 @@ def test_labels_below_a_common_folder(tmp_path):
     assert dataset.get_gt_labels().tolist() == [1, 0]
 
 
+@pytest.mark.slow
 def test_members_are_small(tmp_path):
     path = tmp_path / 'a.zip'
     with zipfile.ZipFile(path, 'w') as archive:

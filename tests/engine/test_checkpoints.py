@@ -231,6 +231,7 @@ class Watch(Hook):
         monkeypatch.setattr(AtomicCheckpointHook, '_delete', watched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['EsViTRunner', 'Runner'])
 def test_old_ones_are_deleted_after_the_new_is_there(tmp_path, monkeypatch, kind):
     watch = Watch(monkeypatch, tmp_path)

@@ -97,6 +97,7 @@ def test_a_config_takes_what_the_message_says():
     assert cfg.model.backbone.init_cfg.prefix is None
 
 
+@pytest.mark.slow
 def test_load_from_is_checked_too(files, tmp_path):
     model, paths = files
     loaded = runner(tmp_path / 'run', load_from=paths['whole'])

@@ -62,6 +62,7 @@ def test_before_it_is_told_the_epoch_it_is_the_plain_pipeline():
     assert first != second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 1, 3])
 def test_any_number_of_workers_gives_the_same_images(workers):
     cfg = dict(

@@ -240,6 +240,7 @@ def test_last_blocks_are_those_of_probes(tmp_path):
         found.feature_function('all')
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     config, checkpoint, model = saved(tmp_path, classifier(VIT))
     other, _, _ = saved(tmp_path, classifier(SWIN, 128), 'other')

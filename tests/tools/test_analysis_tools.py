@@ -270,6 +270,7 @@ def test_a_share_that_is_none_is_refused(tmp_path, capsys):
         refused(message, capsys, *tool, f'--mass={mass}')
 
 
+@pytest.mark.slow
 def test_wrong_queries_and_backbones_are_refused(tmp_path, capsys):
     tool = f'{FOLDER}/attention_maps.py'
     config, checkpoint, _ = saved_model(tmp_path)

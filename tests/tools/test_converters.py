@@ -166,6 +166,7 @@ def test_features_of_images(tmp_path):
     np.testing.assert_allclose(found['pooled'][1], pooled[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_features_of_nothing_are_refused(tmp_path, capsys):
     config, checkpoint, _ = saved_model(tmp_path)
     args = (config, checkpoint)

@@ -47,6 +47,7 @@ def backbone_files(weights):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('where', backbone_files({}))
 def test_a_backbone_alone_converts_and_is_used(tmp_path, where):
     released, weights = small('swin')
@@ -87,6 +88,7 @@ def use_as_pretrained(path, prefix, model):
         assert torch.equal(backbone.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 def test_tools_read_a_backbone_alone(tmp_path):
     released, weights = small('swin')
     config = tmp_path / 'config.py'
@@ -130,6 +132,7 @@ def test_backbone_files_of_dino_give_the_reference_features(golden, tmp_path):
         check_reference(golden, case, get_model(cfg, dst).encode)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_torchvision_converts(tmp_path):
     weights = torchvision.models.resnet50(num_classes=5).state_dict()
     layout = without(released_layouts.layout('resnet50'), 'head')

@@ -231,6 +231,7 @@ def plain_features(model, images, source, blocks):
                 yield pool_last_blocks(backbone, inputs, blocks)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('options', 'source', 'blocks'),
     [((), 'teacher', None), (('--student', '--features', 'last_blocks'), 'student', 4)],
@@ -256,6 +257,7 @@ def test_the_result_is_the_probes(setup, options, source, blocks):
     assert [*found['sweep'].values()] == pytest.approx([*expected.sweep.values()])
 
 
+@pytest.mark.slow
 def test_one_set_that_fails_does_not_stop_the_others(setup):
     folder, args = setup
     out = folder / 'results.json'

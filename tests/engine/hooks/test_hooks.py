@@ -91,6 +91,7 @@ class Overflow(Hook):
             self.handle.remove()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fused', [False, True])
 def test_the_teacher_stays_when_mixed_precision_skips_a_step(tmp_path, fused):
     model = small_model()
@@ -138,6 +139,7 @@ def test_the_temperature_rises_by_epoch_in_both_loops(tmp_path, by_epoch):
     assert watch.temps == pytest.approx([0.04, 0.04, 0.07, 0.07, 0.07, 0.07])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('kind', 'region_weight'), [('view', 0.5), ('region', 1)])
 def test_the_monitor_warns_once_of_a_collapse(
     tmp_path, monkeypatch, kind, region_weight

@@ -2,6 +2,7 @@
 
 import logging
 
+import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.dataset import BaseDataset
@@ -123,6 +124,7 @@ def run_probe(work_dir, caplog, **options):
     return seen.values, line
 
 
+@pytest.mark.slow
 def test_a_probe_ends_with_both(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     values, line = run_probe(tmp_path / 'whole', caplog)

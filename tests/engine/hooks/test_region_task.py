@@ -5,6 +5,8 @@ import torch
 from mmengine.hooks import Hook
 from support.training import build_runner, small_model
 
+pytestmark = pytest.mark.slow
+
 SCHEDULE = dict(
     param_scheduler=[
         dict(type='CosineAnnealingLR', eta_min=1e-6, convert_to_iter_based=True)
@@ -143,7 +145,6 @@ def test_parameters_that_are_trained_from_now_on(tmp_path):
     same_moments(carried, torch.load(checkpoint))
 
 
-@pytest.mark.slow
 def test_the_optimiser_may_begin_anew(tmp_path, first_phase):
     options = dict(reset_optimizer=True)
     record = second_phase(tmp_path / 'a', first_phase, options)
@@ -166,7 +167,6 @@ def without_names(first_phase, path):
     return path
 
 
-@pytest.mark.slow
 def test_checkpoints_without_names(tmp_path, first_phase):
     old = without_names(first_phase, tmp_path / 'old.pth')
     record = second_phase(tmp_path / 'a', old)
@@ -176,7 +176,6 @@ def test_checkpoints_without_names(tmp_path, first_phase):
     second_phase(tmp_path / 'c', old, dict(reset_optimizer=True), model=fixed_norms())
 
 
-@pytest.mark.slow
 def test_the_second_phase_is_resumed_as_ever(tmp_path, first_phase):
     second_phase(tmp_path / 'a', first_phase)
     record = second_phase(tmp_path / 'b', tmp_path / 'a' / 'epoch_2.pth')

@@ -268,6 +268,7 @@ def test_a_backbone_without_a_map_is_refused():
         MODELS.build(cfg).loss([torch.randn(2, 2, 3, 64, 64)])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     model = build()
 
