@@ -225,7 +225,7 @@ def test_the_entropy_is_of_all_images(tmp_path, images, order):
         drawn.append(kwargs)
         return draw_attention(*args, **kwargs)
 
-    with mock.patch('esvit_plugin.visualization.draw_attention', draw):
+    with mock.patch('esvit_plugin.commands.attention.draw_attention', draw):
         options = ('--size=64', '--num-pictures=1', '--mass=0.3', f'--order={order}')
         output = run(*tool, '-o', out, *options)
     found = json.loads((out / 'attention.json').read_text())
@@ -296,7 +296,7 @@ def test_embedding(tmp_path, capsys):
     features(path, ['cats', 'dogs/big', 'dogs/small'], regions=np.zeros((36, 4, 16)))
     tool = f'{FOLDER}/embedding.py'
     draw = mock.Mock(side_effect=SystemExit)
-    patch = mock.patch('esvit_plugin.visualization.draw_embedding', draw)
+    patch = mock.patch('esvit_plugin.commands.embedding.draw_embedding', draw)
     with patch, pytest.raises(SystemExit):
         run(tool, path, '-o', out)
     points, labels, title = draw.call_args.args
@@ -313,7 +313,7 @@ def test_embedding(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match='no file nowhere.npz'):
         run(tool, 'nowhere.npz', '-o', out)
     refused('must be a .png file', capsys, tool, path, '-o', tmp_path / 'out.jpg')
-    with mock.patch('importlib.util.find_spec', return_value=None):
+    with mock.patch('esvit_plugin.commands.embedding.find_spec', return_value=None):
         refused(
             '--method umap needs umap: pip install umap-learn',
             capsys,
