@@ -146,13 +146,15 @@ def config_path(name: str) -> str:
 def _found_at(path: str) -> str:
     """Where this package has a config of the name of a missing one, as a sentence.
 
-    Names stay when files move into folders.
+    Names stay when files move into folders; bases of models have lost their prefix.
     """
     name = os.path.basename(path)
+    files = [file for file in named_configs().values() if file.name == name]
+    if '_base_' in Path(path).parts:
+        files = [*CONFIGS.glob(f'_base_/**/{name.removeprefix("esvit_")}')]
     paths = [
         os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
-        for file in named_configs().values()
-        if file.name == name
+        for file in files
     ]
     return f' This package has {" and ".join(paths)}.' if paths else ''
 

@@ -1,5 +1,6 @@
 """What reading a config does beside reading it."""
 
+import pytest
 from support.paths import ROOT
 
 from esvit_plugin.engine.configs import drop_late_schedules, load_config
@@ -67,3 +68,10 @@ def test_data_root_of_a_child_that_uses_it_changes_nothing_else(tmp_path):
         cfg = load_config(str(ROOT / f'configs/esvit_swin_t_view_{name}.py'))
         assert folders(cfg)[1] == 'data/imagenet/'
         assert folders(cfg)[0] != 'data/imagenet/'
+
+
+def test_bases_that_were_renamed_are_named(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(f"_base_ = ['{ROOT}/configs/_base_/models/esvit_swin_t.py']\n")
+    with pytest.raises(FileNotFoundError, match='has .*_base_/models/swin_t.py'):
+        load_config(str(path))
