@@ -244,15 +244,21 @@ def check_data_roots(cfg: Config) -> None:
 
     Args:
         cfg: The config. Every local ``data_root`` in it is looked at; an empty one is
-            left to its data set.
+            left to its data set, unless the config's own variable is empty, too.
 
     Raises:
         FileNotFoundError: If a folder is missing or empty; the message names it and
             the option to set.
+        ValueError: If the folder is yet to be given.
     """
     for _, node in dicts(cfg._cfg_dict):
         # The variable at the top is only a default for the data sets.
         folder = node.get('data_root') if 'type' in node else None
+        if folder == '' == cfg.get('data_root'):
+            raise ValueError(
+                f"{type_name(node)} has no data_root (got ''): pass --cfg-options "
+                'data_root=/path/to/images'
+            )
         if not folder or '://' in folder or os.path.isfile(folder):
             continue
         if not os.path.isdir(folder) or not os.listdir(folder):

@@ -3,7 +3,11 @@
 import pytest
 from support.paths import ROOT
 
-from esvit_plugin.engine.configs import drop_late_schedules, load_config
+from esvit_plugin.engine.configs import (
+    check_data_roots,
+    drop_late_schedules,
+    load_config,
+)
 
 
 def test_a_run_shorter_than_its_warm_up_keeps_the_warm_up():
@@ -75,3 +79,11 @@ def test_bases_that_were_renamed_are_named(tmp_path):
     path.write_text(f"_base_ = ['{ROOT}/configs/_base_/models/esvit_swin_t.py']\n")
     with pytest.raises(FileNotFoundError, match='has .*_base_/models/swin_t.py'):
         load_config(str(path))
+
+
+def test_a_folder_that_is_yet_to_be_given_is_refused_before_anything_is_built():
+    cfg = load_config('esvit_swin_folder_laptop')
+    with pytest.raises(
+        ValueError, match='UnlabeledFolder has no data_root .*pass --cfg'
+    ):
+        check_data_roots(cfg)
