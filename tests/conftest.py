@@ -1,4 +1,5 @@
 import gc
+import os
 import signal
 import sys
 from functools import cache
@@ -21,6 +22,10 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(
             _number, signal.default_int_handler if is_interrupt else signal.SIG_DFL
         )
+
+# More threads are slower for small networks; of this process, and of those it starts.
+torch.set_num_threads(1)
+os.environ['OMP_NUM_THREADS'] = '1'
 
 # All reference values, beside the repository where they are present, or the small ones.
 ALL_GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'

@@ -7,10 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/venv.sh
 make_venv .venv-tests 'lite,tests'
-# More threads are slower for small networks, and do not survive the harness's forks.
-export OMP_NUM_THREADS=1
 case "${1:-}" in
-    --faults) shift; set -- tests/faults "$@" ;;
+    # Threads of torch do not survive a fork.
+    --faults) shift; set -- tests/faults "$@"; export OMP_NUM_THREADS=1 ;;
     --fast) shift; set -- --ignore=tests/integration -m 'not slow' "$@" ;;
 esac
 .venv-tests/bin/python -m pytest "$@"

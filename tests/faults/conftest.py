@@ -1,17 +1,14 @@
 import os
 
 import pytest
-import torch
 from support.faults import forks
 from support.faults.runs import CLASSIFIER, train
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _few_threads():
-    torch.set_num_threads(1)
-    # Real programs of a test find the package and the parts of its configs.
+def _python_path():
+    """Real programs of a test find the package and the parts of its configs."""
     os.environ['PYTHONPATH'] = f'{forks.ROOT}{os.pathsep}{forks.ROOT / "tests"}'
-    os.environ['OMP_NUM_THREADS'] = '1'
 
 
 @pytest.fixture(autouse=True)
