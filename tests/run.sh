@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 source tools/venv.sh
 make_venv .venv-tests 'lite,tests'
 # One process per core, and each file's tests in one of them.
-parallel=(-n auto --maxprocesses 4 --dist loadfile)
+parallel='-n auto --maxprocesses 4 --dist loadfile'
 case "${1:-}" in
     # Threads of torch do not survive a fork.
-    --faults) shift; set -- tests/faults "$@"; export OMP_NUM_THREADS=1; parallel=() ;;
+    --faults) shift; set -- tests/faults "$@"; export OMP_NUM_THREADS=1; parallel='' ;;
     --fast) shift; set -- --ignore=tests/integration -m 'not slow' "$@" ;;
 esac
-.venv-tests/bin/python -m pytest "${parallel[@]}" "$@"
+.venv-tests/bin/python -m pytest $parallel "$@"
