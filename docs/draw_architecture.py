@@ -56,10 +56,10 @@ def arrow(ax, start, end, style='-', bend=0.0):
 
 def lane(ax, y, name, colour, views):
     """One network: its backbone, what it gives, and the two necks."""
-    box(ax, 5.35, y, 2.1, f'{name}\n{views}', colour)
+    box(ax, 5.35, y, 2.3, f'{name}\n{views}', colour)
     for side, feature, neck in (
-        (0.75, 'view (B, C)', 'neck'),
-        (-0.75, 'regions (B, T, C)', 'region_neck'),
+        (0.75, 'views (B, n, C)', 'neck'),
+        (-0.75, 'regions (B, n, T, C)', 'region_neck'),
     ):
         arrow(ax, (6.4, y + side / 4), (8.15, y + side))
         ax.text(7.3, y + side, feature, ha='center', va=VA[side > 0], **SMALL)

@@ -75,12 +75,12 @@ def main() -> None:
     origin = find_origin(args)
     model = get_model(origin.config, origin.checkpoint)
     model.to(get_device())
-    found = similar_images(
+    rows = similar_images(
         model, args.features, args.images, origin, args.num_neighbours
     )
-    for row in found:
+    for row in rows:
         print(table(row))
     if args.out is not None:
         with atomic_file(args.out) as part:
-            draw_neighbours(found).savefig(part)
-        print(f'{args.out}: {len(found)} images and their neighbours')
+            draw_neighbours(rows).savefig(part)
+        print(f'{args.out}: {len(rows)} images and their neighbours')

@@ -77,9 +77,9 @@ def registries(scope: str) -> list[Registry]:
         return []
     both = {**vars(mmengine_registry), **vars(package)}
     roots = {id(r.root): r.root for r in both.values() if isinstance(r, Registry)}
-    found = [(root, root._search_child(scope)) for root in roots.values()]
+    pairs = [(root, root._search_child(scope)) for root in roots.values()]
     # Not 'or': an empty registry is false.
-    return [root if child is None else child for root, child in found]
+    return [root if child is None else child for root, child in pairs]
 
 
 def find_classes(name: Any, scope: str) -> list[Callable]:

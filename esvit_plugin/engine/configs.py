@@ -247,8 +247,8 @@ def check_data_roots(cfg: Config) -> None:
             left to its data set, unless the config's own variable is empty, too.
 
     Raises:
-        FileNotFoundError: If a folder is missing or empty; the message names it and
-            the option to set.
+        FileNotFoundError: If a folder, or its ``data_prefix``, is missing or empty; the
+            message names it and the option to set.
         ValueError: If the folder is yet to be given.
     """
     for _, node in dicts(cfg._cfg_dict):
@@ -266,6 +266,12 @@ def check_data_roots(cfg: Config) -> None:
             raise FileNotFoundError(
                 f'The data folder {folder} of {type_name(node)} '
                 f'{problem}: pass --cfg-options data_root=/path/to/images'
+            )
+        part = node.get('data_prefix')
+        if isinstance(part, str) and not os.path.isdir(os.path.join(folder, part)):
+            raise FileNotFoundError(
+                f'The data folder {folder} of {type_name(node)} has no folder {part}, '
+                'its data_prefix: move the images there, or pass another data_root.'
             )
 
 

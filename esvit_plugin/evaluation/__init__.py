@@ -3,6 +3,7 @@
 from .attention import BlockAttention, has_attention, last_attention
 from .attention_statistics import head_entropy, mass_mask
 from .correspondence import (
+    Matches,
     best_matches,
     match_accuracy,
     match_regions,
@@ -28,6 +29,7 @@ __all__ = [
     'BlockAttention',
     'FrozenBackbone',
     'LinearSweepAccuracy',
+    'Matches',
     'Neighbours',
     'Placement',
     'ProbeResult',

@@ -83,15 +83,15 @@ def similar_images(
     features, names = read_paths(features_file)
     paths = [find_image(name, origin.folder) for name in names]
     places = np.array([os.path.abspath(path) for path in paths])
-    found = []
+    neighbours = []
     for image in images:
         inputs = prepare_images(image, model, origin.size)
         query = model.extract_feat(inputs, origin.source)[0].float().cpu().numpy()
         others = np.flatnonzero(places != os.path.abspath(os.path.expanduser(image)))
         order, similarities = nearest(query, features[others], num_neighbours)
         nearby = [paths[row] for row in others[order]]
-        found.append(Neighbours(image, nearby, similarities.tolist()))
-    return found
+        neighbours.append(Neighbours(image, nearby, similarities.tolist()))
+    return neighbours
 
 
 def find_image(path: str, folder: str) -> str:

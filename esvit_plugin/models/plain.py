@@ -16,7 +16,8 @@ def plain_twins(enabled: bool = True) -> Iterator[None]:
     own from one of the fast path's. Results differ by rounding alone.
 
     The switch is read in the forward pass, for the whole process. With activation
-    checkpointing, keep the backward pass inside, too.
+    checkpointing, keep the backward pass inside, too. mmpretrain's own Swin blocks need
+    float32 or autocast, so their twin does not run with weights of half precision.
 
     Args:
         enabled: False switches back to the fast paths. Defaults to True.

@@ -74,9 +74,9 @@ def draw_attention(
     small = np.asarray(Image.fromarray(image).resize((width, height))) / 255
     # One picture of all cells: a hundred axes would take seconds.
     above = _HEAD if title else 0
-    below = above + len(queries) * lines * (height + _TITLE)
+    bottom = above + len(queries) * lines * (height + _TITLE)
     # At least so wide that the text has room.
-    canvas = np.ones((below + _FOOT, max(columns * (width + _GAP), 600), 3))
+    canvas = np.ones((bottom + _FOOT, max(columns * (width + _GAP), 600), 3))
     figure = new_figure(canvas.shape[1] / 100, canvas.shape[0] / 100, dpi=100)
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis('off')

@@ -63,8 +63,8 @@ def draw_correspondence(
         kinds.update(_draw_matches(axis, matches, (height, width), width + gap))
         axis.set_title(f'{name}: {describe_matches(matches)}', fontsize=10)
         for x, text in zip((0, width + gap), _captions(pair), strict=True):
-            below = dict(ha='center', va='top', fontsize=9)
-            axis.text(x + width / 2, height * 1.015, text, **below)
+            style = dict(ha='center', va='top', fontsize=9)
+            axis.text(x + width / 2, height * 1.015, text, **style)
         axis.axis('off')
     shown = [_STYLES[kind] for kind in _STYLES if kind in kinds]
     figure.legend(

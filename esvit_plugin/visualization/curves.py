@@ -48,11 +48,11 @@ _KNN = re.compile(r'knn/top(\d+)_k(\d+)')
 
 def plain_name(key: str) -> str:
     """What a key of a log is called in pictures, with its unit."""
-    if found := _KNN.fullmatch(key):
-        top, k = found.groups()
+    if match := _KNN.fullmatch(key):
+        top, k = match.groups()
         return f'{k}-NN {"" if top == "1" else f"top-{top} "}accuracy [%]'
-    if found := re.fullmatch(r'accuracy/top(\d+)', key):
-        return f'top-{found[1]} accuracy [%]'
+    if match := re.fullmatch(r'accuracy/top(\d+)', key):
+        return f'top-{match[1]} accuracy [%]'
     return NAMES.get(key, key)
 
 
@@ -96,9 +96,9 @@ def draw_runs(
     panels, references = {}, {}
     for key in keys:
         curves = {
-            name: found[key]
+            name: scalars[key]
             for name, run in runs.items()
-            if key in (found := run.epochs if in_epochs and run.epochs else run.steps)
+            if key in (scalars := run.epochs if in_epochs and run.epochs else run.steps)
         }
         title = plain_name(key)
         if _KNN.match(key):

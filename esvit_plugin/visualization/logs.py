@@ -100,17 +100,17 @@ def _uniform(path: Path) -> dict[str, tuple[float, float]]:
         for name, share in weights.items()
         if share
     }
-    found = {
+    uniform = {
         f'loss_{"view" if name == "neck" else "region"}': (
             weights[name],
             weights[name] * value,
         )
         for name, value in log_k.items()
     }
-    found['loss'] = 1.0, math.fsum(value for _, value in found.values())
+    uniform['loss'] = 1.0, math.fsum(value for _, value in uniform.values())
     # Of views, unless regions alone are trained.
-    found['teacher_entropy'] = 1.0, next(iter(log_k.values()))
-    return found
+    uniform['teacher_entropy'] = 1.0, next(iter(log_k.values()))
+    return uniform
 
 
 def read_scalars(source: str) -> dict[str, Curve]:

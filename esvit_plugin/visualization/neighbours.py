@@ -20,14 +20,14 @@ SIDE, PIXELS = 1.8, 224
 MAX_QUERIES, MAX_NEIGHBOURS = 20, 12
 
 
-def draw_neighbours(found: Sequence[Neighbours]) -> 'Figure':
+def draw_neighbours(rows: Sequence[Neighbours]) -> 'Figure':
     """Draw each image and, to its right, those most similar to it.
 
     Images are cut as the model sees them. One that cannot be read any more is an empty
     box with its name. The first 20 images and 12 neighbours of each are drawn.
 
     Args:
-        found: What ``similar_images`` gives; one row for each.
+        rows: What ``similar_images`` gives; one row for each.
 
     Returns:
         The figure.
@@ -35,12 +35,12 @@ def draw_neighbours(found: Sequence[Neighbours]) -> 'Figure':
     Raises:
         ImportError: If matplotlib is missing.
     """
-    found = found[:MAX_QUERIES]
-    columns = 1 + min(max(len(row.paths) for row in found), MAX_NEIGHBOURS)
-    figure = new_figure(SIDE * columns + 0.2, (SIDE + 0.45) * len(found) + 0.2)
+    rows = rows[:MAX_QUERIES]
+    columns = 1 + min(max(len(row.paths) for row in rows), MAX_NEIGHBOURS)
+    figure = new_figure(SIDE * columns + 0.2, (SIDE + 0.45) * len(rows) + 0.2)
     figure.set_layout_engine('constrained')
-    axes = figure.subplots(len(found), columns, squeeze=False)
-    for row, row_axes in zip(found, axes, strict=True):
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, row_axes in zip(rows, axes, strict=True):
         for axis in row_axes:
             axis.axis('off')
         _show(row_axes[0], row.query, f'query\n{_short(row.query)}', 'black')

@@ -83,7 +83,5 @@ def test_bases_that_were_renamed_are_named(tmp_path):
 
 def test_a_folder_that_is_yet_to_be_given_is_refused_before_anything_is_built():
     cfg = load_config('esvit_swin_folder_laptop')
-    with pytest.raises(
-        ValueError, match='UnlabeledFolder has no data_root .*pass'
-    ):
+    with pytest.raises(ValueError, match='UnlabeledFolder has no data_root .*pass'):
         check_data_roots(cfg)

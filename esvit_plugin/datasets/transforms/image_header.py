@@ -161,8 +161,8 @@ def _stated_size(content: bytes) -> tuple[int, int] | None:
         return height, width
     if content.startswith(TIFF_STARTS):
         return _tiff_size(content)
-    if found := NETPBM.match(content):
-        return int(found[2]), int(found[1])
+    if match := NETPBM.match(content):
+        return int(match[2]), int(match[1])
     # Pillow reads every other header, but takes as long as decoding a small image.
     with no_pillow_limit(), Image.open(io.BytesIO(content)) as image:
         return image.height, image.width

@@ -53,6 +53,22 @@ class SelfDistillationHead(BaseModule):
         self.center_momentum = center_momentum
         self.register_buffer('center', torch.zeros(1, out_channels))
 
+    def _check(self, student: Sequence[Tensor], teacher: Tensor, dim: int) -> None:
+        """Refuse features that are not grouped by size, or views without a partner."""
+        shapes = [tuple(x.shape) for x in student]
+        grouped = not isinstance(student, Tensor) and shapes
+        if not grouped or any(len(s) != dim for s in (*shapes, teacher.shape)):
+            raise ValueError(
+                f'{type(self).__name__} takes student features as a list, and the '
+                f"teacher's as a tensor, of {dim} dimensions (B, views, ...), got "
+                f'{shapes} and {tuple(teacher.shape)}.'
+            )
+        if teacher.shape[1] > shapes[0][1] or sum(s[1] for s in shapes) < 2:
+            raise ValueError(
+                f'{type(self).__name__}: the teacher sees the first of at least two '
+                f'student views, got {shapes} and {tuple(teacher.shape)}.'
+            )
+
     def cross_entropy(
         self,
         student: Tensor,
@@ -146,7 +162,8 @@ class SelfDistillationHead(BaseModule):
         centre stays where it is if the mean, or the loss of any process, is not finite.
         """
         with torch.autocast(teacher.device.type, enabled=False):
-            mean = upcast(teacher).mean(dim=0, keepdim=True) @ teacher_prototypes.T
+            mean = upcast(teacher).mean(dim=0, keepdim=True)
+            mean = mean @ upcast(teacher_prototypes).T
         self._move_center(mean, loss)
 
     def _move_center(self, mean: Tensor, loss: Tensor | None) -> None:

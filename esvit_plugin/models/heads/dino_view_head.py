@@ -65,7 +65,11 @@ class DINOViewHead(SelfDistillationHead):
             ``loss_view``, and ``teacher_entropy``: the mean entropy of the
             teacher's probabilities in nats, between 0 (one prototype) and ln K
             (uniform).
+
+        Raises:
+            ValueError: If the features have other shapes, or a view has no partner.
         """
+        self._check(student, teacher, 3)
         matrices: dict[str, Any] = dict(
             prototypes=prototypes, teacher_prototypes=teacher_prototypes
         )

@@ -76,7 +76,11 @@ class RegionMatchingHead(SelfDistillationHead):
         Returns:
             ``loss_region``, and if wanted ``teacher_entropy``, the mean entropy of the
             teacher's probabilities in nats.
+
+        Raises:
+            ValueError: If the features have other shapes, or a view has no partner.
         """
+        self._check(student, teacher, 4)
         matrices: dict[str, Any] = dict(
             prototypes=prototypes, teacher_prototypes=teacher_prototypes
         )
