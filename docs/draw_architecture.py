@@ -61,7 +61,7 @@ def lane(ax, y, name, colour, views):
         (0.75, 'views (B, n, C)', 'neck'),
         (-0.75, 'regions (B, n, T, C)', 'region_neck'),
     ):
-        arrow(ax, (6.4, y + side / 4), (8.15, y + side))
+        arrow(ax, (6.5, y + side / 4), (8.15, y + side))
         ax.text(7.3, y + side, feature, ha='center', va=VA[side > 0], **SMALL)
         box(ax, 9.0, y + side, 1.7, f'{neck}\nDINOProjection', colour)
 
@@ -77,9 +77,9 @@ def draw():
     top, bottom = 1.65, -1.65
     lane(ax, top, 'Student backbone', STUDENT, 'gradients')
     lane(ax, bottom, 'Teacher backbone', TEACHER, 'no gradients')
-    arrow(ax, (3.3, 0.48), (4.3, top), bend=-0.25)
+    arrow(ax, (3.3, 0.48), (4.2, top), bend=-0.25)
     ax.text(2.95, 1.3, 'all 10 views', ha='center', **SMALL)
-    arrow(ax, (3.3, -0.48), (4.3, bottom), bend=0.25)
+    arrow(ax, (3.3, -0.48), (4.2, bottom), bend=0.25)
     ax.text(2.9, -1.45, '2 global views', ha='center', **SMALL)
     arrow(ax, (5.35, top - HEIGHT / 2), (5.35, bottom + HEIGHT / 2), style='--')
     ema = 'after each step:\nteacher = m teacher\n+ (1 - m) student'

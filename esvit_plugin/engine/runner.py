@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
@@ -105,8 +106,10 @@ class EsViTRunner(Runner):
         """
         from .configs import check_data_roots
 
-        # mmpretrain's tools have not looked.
-        check_data_roots(self.cfg)
+        # mmpretrain's tools have not looked. Only what is used, besides the variable.
+        parts = ('data_root', 'train_dataloader', 'val_dataloader', 'custom_hooks')
+        used = {name: self.cfg.get(name) for name in parts if name in self.cfg}
+        check_data_roots(Config(used))
         try:
             return super().train()
         finally:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.paths import ROOT
 from support.small_configs import SMALL, WIDTH
 from support.tools import call, last_line, run, tool
@@ -150,15 +151,19 @@ def test_own_folder_by_one_option(tmp_path):
     [
         ([], '^UnlabeledFolder has no data_root'),
         (['data_root=nowhere'], 'data folder nowhere of .* does not exist: pass --cfg'),
-        (['model.neck.in_channels=64'], 'Set model.neck.in_channels=768'),
+        (
+            ['data_root=GOOD', 'model.neck.in_channels=64'],
+            'Set model.neck.in_channels=768',
+        ),
         (['data_root=EMPTY'], 'data folder .*empty of .* is empty: pass --cfg-opt'),
         (['data_root=TEXT'], 'found no image in .*pass --cfg-options data_root='),
     ],
 )
 def test_bad_configs_are_refused_before_training(options, message, tmp_path):
-    for name in ('empty', 'text'):
+    for name in ('empty', 'text', 'good'):
         (tmp_path / name).mkdir()
         options = [o.replace(name.upper(), str(tmp_path / name)) for o in options]
+    Image.new('RGB', (300, 300)).save(tmp_path / 'good' / 'image.png')
     (tmp_path / 'text' / 'readme.txt').write_text('no image')
     extra = ['--cfg-options', *options] if options else []
     args = (DEMO / 'esvit_swin_folder.py', '--work-dir', tmp_path / 'run', *extra)

@@ -1,7 +1,5 @@
 """Converters and feature extraction, as a user calls them."""
 
-import runpy
-from argparse import Namespace
 from pathlib import Path
 from unittest import mock
 
@@ -14,11 +12,12 @@ import torch
 from mmpretrain.registry import MODELS
 from PIL import Image
 from safetensors.torch import load_file
-from support.paths import ROOT
 from support.tools import run, saved_model, tool
 from support.training import small_model
 
 from esvit_plugin import get_model
+from esvit_plugin.commands.throughput import table
+from esvit_plugin.evaluation.throughput import measure_backbone
 
 SWIN_T = dict(type='EsViTSwin', arch='tiny', window_size=7)
 DEIT = dict(type='VisionTransformer', arch='deit-tiny', out_type='raw')
@@ -292,11 +291,9 @@ def test_throughput(tmp_path):
     assert float(lines[1][1]) == pytest.approx(millions, abs=0.06)
     assert float(lines[1][3]) > 0
     # What the process of each model does, here
-    parts = runpy.run_path(str(ROOT / 'tools/analysis_tools/throughput.py'))
-    args = Namespace(batch_size=2, size=64, seconds=0.1, device='cpu', amp=None)
     name = 'timm::resnet10t'
-    row = parts['measure'](name, args)
+    row = measure_backbone(name, batch_size=2, size=64, seconds=0.1)
     assert row.flops > 0.05 and row.images_per_s > 0
-    assert parts['table']({name: [row]}).splitlines()[2].startswith(f'| {name} | ')
+    assert table({name: [row]}).splitlines()[2].startswith(f'| {name} | ')
     with pytest.raises(ValueError, match="no config of the name 'esvit_huge'"):
         run('analysis_tools/throughput.py', 'esvit_huge')
