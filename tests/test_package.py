@@ -1,9 +1,12 @@
 import argparse
+import re
+import subprocess
 
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 from mmpretrain import registry
+from support.paths import ROOT
 from support.training import build_runner
 
 from esvit_plugin import compat
@@ -72,3 +75,15 @@ def test_checkpoints_reach_no_other_attribute(tmp_path, owner, name):
     torch.save(_Reaches(owner, name), path)
     with pytest.raises(Exception, match='allowed|Unsupported|weights_only'):
         torch.load(path, weights_only=True)
+
+
+def test_names_of_files_suit_every_system():
+    if not (ROOT / '.git').exists():
+        pytest.skip('this is no checkout of git')
+    command = ('git', 'ls-files', '-z')
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
+    assert not [
+        name
+        for name in names.decode().split('\0')[:-1]
+        if not re.fullmatch(r'[\w./-]+', name)
+    ]
