@@ -123,7 +123,7 @@ def _explain(
     rows, cols = grid
     token = ', or the class token' if has_class_token else ''
     query = (
-        f'Query: the position that looks, framed in blue (row,column of {rows} × '
+        f'Query: the position that looks, framed in cyan (row,column of {rows} × '
         f'{cols}, from 0,0){token}.'
     )
     entropy = (

@@ -76,7 +76,7 @@ def test_the_picture_says_what_it_shows():
         )
         notes = [text.get_text() for text in figure.texts]
         assert notes[0] == scale
-        assert 'framed in blue (row,column of 4 × 4, from 0,0), or the' in notes[1]
+        assert 'framed in cyan (row,column of 4 × 4, from 0,0), or the' in notes[1]
         assert notes[2].startswith('nats: entropy of a head')
         assert figure.axes[0].texts[-1].get_text() == 'moon'
         # The colour scale stands below all cells.
