@@ -14,7 +14,7 @@ from .images import prepare_images
 class Neighbours(NamedTuple):
     """The images that are most similar to one, the nearest first.
 
-    Attributes:
+    Args:
         query: Path of the image.
         paths: Paths of the others.
         similarities: Cosine of their features to those of the image, at most 1.
