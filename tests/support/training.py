@@ -74,7 +74,7 @@ def with_backbone(backbone: dict, width: int) -> dict[str, Any]:
 
 def fresh_globals() -> None:
     """Forget the logs and pictures of runners before."""
-    for manager in (MessageHub, MMLogger, Visualizer):
+    for manager in (MessageHub, MMLogger, Visualizer, *Visualizer.__subclasses__()):
         manager._instance_dict.clear()
 
 
