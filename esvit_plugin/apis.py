@@ -1,7 +1,9 @@
 """Getting a model in one call."""
 
+import copy
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from .engine.checkpoints import check_finite_weights, load_checkpoint_file
+from .engine.class_count import fill_classes, has_open_classes
 from .engine.cli import Failure
 from .engine.configs import (
     CONFIG_ENDINGS,
@@ -58,8 +61,9 @@ def get_model(
         ``simmim_``) are mmpretrain's, where it is ``model.backbone``.
 
     Raises:
-        ValueError: If there is no config of that name, it has no model, or the
-            checkpoint is damaged, not finite, or does not fit.
+        ValueError: If there is no config of that name, it has no model or takes the
+            number of classes from images, or the checkpoint is damaged, not finite, or
+            does not fit.
         RuntimeError: If it does not fit a model of mmpretrain.
         FileNotFoundError: If the config file or the checkpoint does not exist.
 
@@ -72,7 +76,9 @@ def get_model(
         config = _find_config(os.fspath(config))
     cfg = find_model_config(config)
     # First, as a model may take long to build.
-    weights = None if checkpoint is None else read_weights(checkpoint)
+    weights, classes = (None, ()) if checkpoint is None else _read(checkpoint)
+    if has_open_classes(cfg):
+        cfg = fill_classes(copy.deepcopy(cfg), len(classes))
     init_default_scope('mmpretrain')
     model = MODELS.build(name_pretrained(cfg))
     if checkpoint is None or weights is None:
@@ -82,7 +88,8 @@ def get_model(
     else:
         _load_weights(model, weights, os.fspath(checkpoint))
     model.eval()
-    # Where mmpretrain's inferencers look for a pipeline.
+    # Where mmpretrain's inferencers look for names of classes, and for a pipeline.
+    model._dataset_meta = dict(classes=classes) if classes else {}
     whole = isinstance(config, Config) and 'model' in config
     model._config = config if whole else Config(dict(model=cfg))
     return model
@@ -138,6 +145,11 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
         OSError: If it cannot be downloaded.
         ValueError: If it is damaged, or has no weights or such that are not finite.
     """
+    return _read(checkpoint)[0]
+
+
+def _read(checkpoint: str | os.PathLike) -> tuple[dict[str, Any], Sequence[str]]:
+    """The weights of a checkpoint, and the names of the classes it was trained on."""
     if '://' in os.fspath(checkpoint):
         content = _download(os.fspath(checkpoint))
     elif os.fspath(checkpoint).endswith('.safetensors'):
@@ -154,7 +166,10 @@ def read_weights(checkpoint: str | os.PathLike) -> dict[str, Any]:
             f'{sorted(map(str, content))[:5]}.'
         )
     check_finite_weights(weights, os.fspath(checkpoint))
-    return weights
+    meta = content.get('meta')
+    dataset = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    classes = dataset.get('classes') if isinstance(dataset, dict) else None
+    return weights, classes or ()
 
 
 def _download(url: str) -> dict[str, Any]:

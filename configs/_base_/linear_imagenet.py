@@ -83,6 +83,8 @@ auto_scale_lr = dict(base_batch_size=1024)
 param_scheduler = dict(type='CosineAnnealingLR', eta_min=0.0)
 custom_hooks = [
     dict(type='RandomStateHook'),
+    # Checkpoints say which rate predicts.
+    dict(type='BestRateHook'),
     # The paper reports the best of all epochs; the log ends with it and the last.
     dict(type='LastAndBestHook', keys=['accuracy/top*', 'accuracy/x*']),
 ]

@@ -1,6 +1,7 @@
 """The number of classes, taken from the images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -23,15 +24,45 @@ def fill_num_classes(cfg: Config) -> None:
             there are.
     """
     model = cfg.get('model') or {}
-    nodes = [node for _, node in dicts(model) if 'num_classes' in node]
-    empty = [node for node in nodes if node['num_classes'] is None]
-    if empty:
-        number = _count_classes(cfg)
-        for node in empty:
-            node['num_classes'] = number
-    counts = [n['num_classes'] for n in nodes if isinstance(n['num_classes'], int)]
+    if has_open_classes(model):
+        fill_classes(model, _count_classes(cfg))
+    counts = [n['num_classes'] for n in _nodes(model)]
+    counts = [count for count in counts if isinstance(count, int)]
     if counts:
         _check_topk(cfg, min(counts))
+
+
+def has_open_classes(model: Mapping[str, Any]) -> bool:
+    """Whether the config of a model leaves a number of classes to the images."""
+    return any(node['num_classes'] is None for node in _nodes(model))
+
+
+def fill_classes(model: dict[str, Any], num_classes: int) -> dict[str, Any]:
+    """Fill in the numbers of classes that the config of a model leaves open.
+
+    Args:
+        model: The config; it is completed.
+        num_classes: The number.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: If the number is 0, as nobody knows it.
+    """
+    if not num_classes:
+        raise ValueError(
+            'num_classes of the model is None, to be taken from the images of a '
+            'training. Give a checkpoint of that training, or a number.'
+        )
+    for node in _nodes(model):
+        if node['num_classes'] is None:
+            node['num_classes'] = num_classes
+    return model
+
+
+def _nodes(model: Mapping[str, Any]) -> list[dict]:
+    return [node for _, node in dicts(model) if 'num_classes' in node]
 
 
 def _count_classes(cfg: Config) -> int:

@@ -196,16 +196,18 @@ def _read_bases(path: str) -> list[str]:
 
 
 def _bases(body: list[ast.stmt]) -> list[tuple[int, str]]:
-    """Line and value of each ``_base_`` of a config, unless it is computed."""
+    """Line and value of each ``_base_`` of a config."""
     bases: list[tuple[int, str]] = []
     for node in body:
         names = [getattr(t, 'id', '') for t in getattr(node, 'targets', ())]
         if not isinstance(node, ast.Assign) or names != ['_base_']:
             continue
+        # It may be computed; mmengine evaluates it in the same way.
+        expression = compile(ast.Expression(node.value), '_base_', 'eval')
         try:
-            value = ast.literal_eval(node.value)
-        except ValueError:
-            continue
+            value = eval(expression, {})
+        except Exception:
+            continue  # reading the config will say
         values = [value] if isinstance(value, str) else value
         bases += [(node.lineno, base) for base in values]
     return bases

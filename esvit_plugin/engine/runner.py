@@ -125,6 +125,18 @@ class EsViTRunner(Runner):
         logger.info(f'Environment, config and hooks of this run: {path}')
         return logger
 
+    def dump_config(self) -> None:
+        """Write the whole config into the work folder, but never over its source."""
+        source = self.cfg.filename
+        name = os.path.join(self.work_dir, os.path.basename(source or ''))
+        if source and os.path.isfile(name) and os.path.samefile(source, name):
+            self.logger.warning(
+                f'The config {source} lies in the work folder: the whole config is '
+                'only in vis_data/config.py of this run.'
+            )
+            return
+        super().dump_config()
+
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; whatever weights it fetches run no code."""
         with weights_only():

@@ -1,3 +1,4 @@
+from .best_rate_hook import BestRateHook
 from .checkpoint_hook import AtomicCheckpointHook
 from .ema_teacher_hook import EMATeacherHook
 from .finite_guard_hook import FiniteGuardHook
@@ -15,6 +16,7 @@ from .visualization_hook import EsViTVisualizationHook
 
 __all__ = [
     'AtomicCheckpointHook',
+    'BestRateHook',
     'EMATeacherHook',
     'EsViTVisualizationHook',
     'FiniteGuardHook',

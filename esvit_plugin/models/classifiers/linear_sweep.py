@@ -1,10 +1,12 @@
 """Linear probes of several learning rates on one frozen backbone."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -21,7 +23,9 @@ class LinearSweepClassifier(BaseClassifier):
     One forward pass of the backbone feeds a classifier for each learning rate, so that
     the best rate costs no more than one. Train it with
     ``LinearSweepOptimWrapperConstructor``, which gives each its rate, and evaluate
-    with ``LinearSweepAccuracy``, which reports the best.
+    with ``LinearSweepAccuracy``, which reports the best. ``BestRateHook`` keeps the
+    number of that one in checkpoints, so that mmpretrain's
+    ``ImageClassificationInferencer`` shows its predictions.
 
     Args:
         backbone: Config of the backbone. It runs in evaluation mode, without gradient.
@@ -74,7 +78,31 @@ class LinearSweepClassifier(BaseClassifier):
         self.heads = nn.ModuleList(
             _linear(in_channels, num_classes) for _ in self.lr_factors
         )
+        # Which classifier predicts; -1 before a validation has chosen one.
+        self.register_buffer('best', torch.tensor(-1))
+        self._has_warned = False
         self.train()
+
+    def choose(self, lr_factor: float) -> None:
+        """Predict with the classifier of a rate from now on.
+
+        Args:
+            lr_factor: One of ``lr_factors``.
+
+        Raises:
+            ValueError: If there is no such classifier.
+        """
+        if lr_factor not in self.lr_factors:
+            raise ValueError(
+                f'LinearSweepClassifier: lr_factors={self.lr_factors} has no '
+                f'{lr_factor}.'
+            )
+        self.best.fill_(self.lr_factors.index(lr_factor))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        """Load; older checkpoints do not say which classifier is the best."""
+        state_dict.setdefault(f'{prefix}best', torch.tensor(-1))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def init_weights(self) -> None:
         """Load the backbone; a checkpoint must have all of its weights."""
@@ -117,7 +145,9 @@ class LinearSweepClassifier(BaseClassifier):
         Returns:
             Logits (classifiers, B, classes); for 'loss' the mean cross-entropy of
             each classifier; for 'predict' the samples with ``sweep_scores``
-            (classifiers, classes), and the ``lr_factors`` they belong to.
+            (classifiers, classes), and the ``lr_factors`` they belong to; and of the
+            classifier that validation found best ``pred_score`` (classes,) and
+            ``pred_label`` (1,).
 
         Raises:
             ValueError: If there is no such mode, or a sample has no label.
@@ -129,9 +159,13 @@ class LinearSweepClassifier(BaseClassifier):
         if mode == 'predict':
             scores = logits.softmax(-1).unbind(1)
             samples = data_samples or [DataSample() for _ in scores]
+            # In a validation nobody minds, as it is what chooses.
+            best = self._best_number(quiet='gt_label' in samples[0])
             for sample, score in zip(samples, scores, strict=True):
                 sample.set_field(score, 'sweep_scores')
                 sample.set_field(self.lr_factors, 'lr_factors')
+                sample.set_pred_score(score[best])
+                sample.set_pred_label(score[best].argmax(dim=0, keepdim=True))
             return samples
         if mode != 'loss':
             raise ValueError(
@@ -148,6 +182,23 @@ class LinearSweepClassifier(BaseClassifier):
             f'loss_x{factor:g}': F.cross_entropy(part, target)
             for factor, part in zip(self.lr_factors, logits, strict=True)
         }
+
+    def _best_number(self, quiet: bool) -> int:
+        """The number of the classifier to predict with."""
+        best = int(self.best)
+        if 0 <= best < len(self.lr_factors):
+            return best
+        # The paper's own rate, where there is nothing to choose by.
+        nearest = min(self.lr_factors, key=lambda factor: abs(factor - 1))
+        if len(self.lr_factors) > 1 and not (quiet or self._has_warned):
+            self._has_warned = True
+            print_log(
+                'No validation has chosen among the classifiers: pred_label is of '
+                f'lr_factor {nearest:g} of {self.lr_factors}.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return self.lr_factors.index(nearest)
 
 
 def _linear(in_channels: int, num_classes: int) -> nn.Linear:

@@ -108,7 +108,11 @@ def run_probe(work_dir, caplog, **options):
             optimizer=dict(type='SGD', lr=0.1),
         ),
         default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1)),
-        custom_hooks=[dict(type='LastAndBestHook', keys=['accuracy/top1']), seen],
+        custom_hooks=[
+            dict(type='BestRateHook'),
+            dict(type='LastAndBestHook', keys=['accuracy/top1']),
+            seen,
+        ],
         work_dir=str(work_dir),
         experiment_name=work_dir.name,
         default_scope='mmpretrain',

@@ -1,0 +1,103 @@
+"""A labelled folder of one's own, without a number of classes in any config."""
+
+import logging
+import re
+
+import pytest
+import torch
+from mmpretrain import ImageClassificationInferencer
+from support.made_up_data import write_image
+from support.paths import CONFIGS
+from support.tools import run
+from support.training import SMALL_SWIN
+
+from esvit_plugin import get_model
+
+WIDTH = 32 + 64 + 64 + 128
+SMALL = {
+    'linear_folder': dict(backbone=dict(SMALL_SWIN, _delete_=True), in_channels=WIDTH),
+    'finetune_folder': dict(
+        backbone=dict(SMALL_SWIN, _delete_=True), head=dict(in_channels=128)
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def labelled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('labelled')
+    for number, name in enumerate(('ant', 'bee', 'cow')):
+        for part, count in (('train', 4), ('val', 2)):
+            for i in range(count):
+                write_image(folder / part / name / f'{i}.jpg', 10 * number + i)
+    return folder
+
+
+def train(name, labelled, folder, *options):
+    config = folder / f'own_{name}.py'
+    loader = dict(batch_size=4, num_workers=0)
+    config.write_text(
+        f'_base_ = {str(CONFIGS / "demo" / name)!r} + ".py"\n'
+        f'data_root = {str(labelled)!r}\n'
+        f'model = {SMALL[name]}\n'
+        f'train_dataloader = {loader}\n'
+        f'val_dataloader = test_dataloader = {loader}\n'
+        'train_cfg = dict(max_epochs=2)\n'
+    )
+    output = run('train.py', config, '--work-dir', folder / 'run', *options)
+    return config, folder / 'run' / 'epoch_2.pth', output
+
+
+@pytest.mark.parametrize('name', list(SMALL))
+def test_training_testing_and_predicting(name, labelled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, checkpoint, _ = train(name, labelled, tmp_path)
+    source = config.read_text()
+    metrics = tmp_path / 'metrics.json'
+    run('test.py', config, checkpoint, '--work-dir', tmp_path, '--out', metrics)
+    # A config that lies in the work folder is not overwritten.
+    assert config.read_text() == source
+    assert re.search(r'"accuracy/top1": [\d.]+', metrics.read_text())
+    # The given config leaves the number open, the dumped one has it.
+    for cfg in (config, tmp_path / 'run' / config.name):
+        model = get_model(cfg, checkpoint)
+        image = labelled / 'val' / 'bee' / '0.jpg'
+        (result,) = ImageClassificationInferencer(model)(str(image))
+        assert result['pred_scores'].shape == (3,)
+        assert result['pred_class'] == ['ant', 'bee', 'cow'][result['pred_label']]
+    if name == 'linear_folder':
+        best = int(torch.load(checkpoint)['state_dict']['best'])
+        assert 0 <= best < len(model.lr_factors)
+        with torch.no_grad():
+            logits = model(torch.rand(1, 3, 224, 224))
+            (sample,) = model(torch.rand(1, 3, 224, 224), mode='predict')
+        assert logits.shape == (4, 1, 3)
+        torch.testing.assert_close(sample.pred_score, sample.sweep_scores[best])
+    with pytest.raises(
+        ValueError, match='num_classes of the model is None.*checkpoint'
+    ):
+        get_model(config)
+    # mmpretrain's own way, from files.
+    theirs = ImageClassificationInferencer(
+        str(tmp_path / 'run' / config.name), str(checkpoint)
+    )
+    (other,) = theirs(str(image))
+    assert other['pred_label'] == result['pred_label']
+
+
+def test_without_a_validation_the_plain_rate_predicts(labelled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=2']
+    config, checkpoint, _ = train('linear_folder', labelled, tmp_path, *words)
+    model = get_model(config, checkpoint)
+    assert int(model.best) == -1
+    texts = []
+    monkeypatch.setattr(
+        'esvit_plugin.models.classifiers.linear_sweep.print_log',
+        lambda text, level, **_: texts.append((level, text)),
+    )
+    for _ in range(2):
+        (sample,) = model(torch.rand(1, 3, 224, 224), mode='predict')
+    number = model.lr_factors.index(1.0)
+    torch.testing.assert_close(sample.pred_score, sample.sweep_scores[number])
+    ((level, text),) = texts
+    assert level == logging.WARNING and 'pred_label is of lr_factor 1' in text
