@@ -34,6 +34,8 @@ def check_versions() -> None:
     """
     # mmcv-lite, which is recommended, lacks an operator that nothing here needs.
     warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention')
+    # Of mmengine, whose import needs setuptools below 81.
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     for name, (oldest, limit) in SUPPORTED.items():
         hint = INSTALL_HINT.get(name, f"pip install '{name}>={oldest},<{limit}'")
         try:

@@ -14,6 +14,7 @@ import argparse
 from mmengine.registry import init_default_scope
 
 from ..engine.cli import check_at_least, check_output
+from ..engine.configs import named_configs
 from ..engine.options import check_out_option
 from ..evaluation.frozen import FEATURES
 from ..evaluation.logistic_regression import check_sklearn
@@ -39,7 +40,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=NAMES,
         metavar='NAME',
-        help=f'{", ".join(NAMES)}, or config files; default: all of these',
+        help=f'{", ".join(NAMES)} (default: all of these); transfer_folder, a '
+        'labelled folder of your own; or config files',
     )
     parser.add_argument(
         '--data-root', default='data', help="folder of the sets' folders; default data"
@@ -57,7 +59,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-workers', type=int, help="default the config's, 8")
     args = parser.parse_args()
     for name in args.datasets:
-        if name not in NAMES and not name.endswith('.py'):
+        others = [*NAMES, *named_configs()]
+        if name not in others and not name.endswith('.py'):
             parser.error(
                 f'--datasets: no data set {name!r}; give names of {", ".join(NAMES)}, '
                 'or config files (*.py)'

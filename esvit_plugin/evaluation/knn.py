@@ -187,7 +187,8 @@ def folder_loaders(cfg: Config, path: str, folder: str) -> tuple[dict, dict]:
         cfg: The config.
         path: Its file.
         folder: Has ``train/`` and ``val/`` (or ``test/``), and each of them one folder
-            per class; ``~`` is expanded.
+            per class; or ``train.txt`` and ``val.txt`` (or ``test.txt``), lists of
+            paths below it with a label each. ``~`` is expanded.
 
     Returns:
         The configs of the loaders of the images that vote, and of those to classify.
@@ -202,23 +203,9 @@ def folder_loaders(cfg: Config, path: str, folder: str) -> tuple[dict, dict]:
             'folder; add one, e.g. that of configs/_base_/datasets.'
         )
     folder = os.path.expanduser(folder)
-    parts = []
-    for names in (('train',), ('val', 'test')):
-        inside = [n for n in names if os.path.isdir(os.path.join(folder, n))]
-        if not inside:
-            raise FileNotFoundError(
-                f'--data: {folder} has no folder {" or ".join(names)}; it needs '
-                'train/CLASS/ with the images that vote, and val/CLASS/ with those to '
-                'classify.'
-            )
-        parts.append(inside[0])
-    votes, queries = (set(_classes(os.path.join(folder, part))) for part in parts)
-    if votes != queries:
-        raise ValueError(
-            f'--data: {folder}/{parts[0]} and {folder}/{parts[1]} have different '
-            f'classes: {", ".join(sorted(votes ^ queries)[:5])}. Classes are numbered '
-            'by name, so give both the same folders.'
-        )
+    parts = [_find_part(folder, names) for names in (('train',), ('val', 'test'))]
+    if not any('ann_file' in part for part in parts):
+        _check_same_folders(folder, *(part['data_prefix'] for part in parts))
     train, val = (
         dict(
             batch_size=64,
@@ -226,13 +213,38 @@ def folder_loaders(cfg: Config, path: str, folder: str) -> tuple[dict, dict]:
             dataset=dict(
                 type='CustomDataset',
                 data_root=folder,
-                data_prefix=part,
+                **part,
                 pipeline=cfg.eval_pipeline,
             ),
         )
         for part in parts
     )
     return train, val
+
+
+def _find_part(folder: str, names: Sequence[str]) -> dict[str, str]:
+    """A part of a labelled folder, as the options of its data set."""
+    for name in names:
+        if os.path.isfile(os.path.join(folder, f'{name}.txt')):
+            return dict(ann_file=f'{name}.txt')
+        if os.path.isdir(os.path.join(folder, name)):
+            return dict(data_prefix=name)
+    raise FileNotFoundError(
+        f'--data: {folder} has no folder {" or ".join(names)}; it needs train/CLASS/ '
+        'with the images that vote, and val/CLASS/ with those to classify, or lists of '
+        'them with labels, train.txt and val.txt.'
+    )
+
+
+def _check_same_folders(folder: str, train: str, val: str) -> None:
+    """Refuse parts whose folders of classes are not the same."""
+    votes, queries = (set(_classes(os.path.join(folder, p))) for p in (train, val))
+    if votes != queries:
+        raise ValueError(
+            f'--data: {folder}/{train} and {folder}/{val} have different classes: '
+            f'{", ".join(sorted(votes ^ queries)[:5])}. Classes are numbered by name, '
+            'so give both the same folders.'
+        )
 
 
 def _classes(folder: str) -> list[str]:

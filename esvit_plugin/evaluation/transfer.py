@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..engine.configs import CONFIGS, load_config
+from ..engine.configs import config_path as named_config
 from .extraction import FeatureBank, run_batches
 from .frozen import FrozenBackbone
 from .logistic_regression import IGNORED, logistic_probe
@@ -48,15 +49,16 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def config_path(name: str) -> str:
-    """The config file of a data set."""
-    return name if name.endswith('.py') else str(CONFIGS / 'transfer' / f'{name}.py')
+    """The config file of a data set: of the paper, of any name, or a file."""
+    file = CONFIGS / 'transfer' / f'{name}.py'
+    return str(file) if name in NAMES else named_config(name)
 
 
 def load_data_config(name: str, data_root: str) -> Config:
     """The config of a data set.
 
     Args:
-        name: One of ``NAMES``, or a config file.
+        name: One of ``NAMES``, another config of this package, or a config file.
         data_root: Folder of the data sets' folders, in place of the config's.
     """
     cfg = load_config(config_path(name))
@@ -121,6 +123,8 @@ def evaluate(
     start = time.time()
     # All lists are read first: a mistake in the last should not cost an hour.
     datasets = [DATASETS.build(cfg[split]) for split in SPLITS]
+    if cfg.num_classes is None:
+        cfg.num_classes = len(datasets[0].metainfo['classes'])
     labels = [read_labels(dataset, cfg) for dataset in datasets]
     feats = []
     for split, dataset in zip(SPLITS, datasets, strict=True):

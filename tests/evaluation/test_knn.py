@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmpretrain.registry import DATASETS
 
 from esvit_plugin.evaluation import knn_accuracy, weighted_knn
 from esvit_plugin.evaluation.knn import find_loaders, folder_loaders
@@ -128,3 +129,9 @@ def test_a_labelled_folder_serves_in_place_of_the_configs_images(tmp_path):
     )
     with pytest.raises(ValueError, match='cfg.py has no eval_pipeline'):
         folder_loaders(Config(), 'cfg.py', str(tmp_path))
+    # Lists with labels go before folders of the same name.
+    (tmp_path / 'train.txt').write_text('a.png 0\nb.png 1\n')
+    (tmp_path / 'val.txt').write_text('c.png 1\n')
+    train, test = folder_loaders(cfg, 'cfg.py', str(tmp_path))
+    assert train['dataset']['ann_file'] == 'train.txt'
+    assert DATASETS.build(test['dataset']).get_gt_labels().tolist() == [1]

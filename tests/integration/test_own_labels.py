@@ -8,6 +8,7 @@ import torch
 from mmpretrain import ImageClassificationInferencer
 from support.made_up_data import write_image
 from support.paths import CONFIGS
+from support.small_configs import SMALL_FOLDER
 from support.tools import run
 from support.training import SMALL_SWIN
 
@@ -72,9 +73,8 @@ def test_training_testing_and_predicting(name, labelled, tmp_path, monkeypatch):
             (sample,) = model(torch.rand(1, 3, 224, 224), mode='predict')
         assert logits.shape == (4, 1, 3)
         torch.testing.assert_close(sample.pred_score, sample.sweep_scores[best])
-    with pytest.raises(
-        ValueError, match='num_classes of the model is None.*checkpoint'
-    ):
+    open_number = 'num_classes of the model is None.*checkpoint'
+    with pytest.raises(ValueError, match=open_number):
         get_model(config)
     # mmpretrain's own way, from files.
     theirs = ImageClassificationInferencer(
@@ -101,3 +101,40 @@ def test_without_a_validation_the_plain_rate_predicts(labelled, tmp_path, monkey
     torch.testing.assert_close(sample.pred_score, sample.sweep_scores[number])
     ((level, text),) = texts
     assert level == logging.WARNING and 'pred_label is of lr_factor 1' in text
+
+
+def test_lists_with_labels(labelled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = []
+    for part, names in (('train', ('cow', 'ant')), ('val', ('ant', 'cow'))):
+        lines = [f'{part}/{name}/0.jpg {names.index(name)}' for name in names]
+        (labelled / f'{part}_list.txt').write_text('\n'.join(lines))
+        dataset = f'{part}_dataloader.dataset'
+        options += [f'{dataset}.ann_file={part}_list.txt', f'{dataset}.data_prefix=']
+    options = ['--cfg-options', 'train_dataloader.batch_size=2', *options]
+    _, checkpoint, _ = train('finetune_folder', labelled, tmp_path, *options)
+    weights = torch.load(checkpoint)['state_dict']
+    assert len(weights['head.fc.weight']) == 2
+
+
+def test_knn_and_transfer_of_a_pretraining(labelled, tmp_path, monkeypatch):
+    pytest.importorskip('sklearn')
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / 'own.py'
+    base = CONFIGS / 'demo' / 'esvit_swin_folder_knn.py'
+    config.write_text(f'_base_ = {str(base)!r}\n{SMALL_FOLDER}')
+    root = f'data_root={labelled}'
+    run('train.py', config, '--cfg-options', root)
+    checkpoint = 'work_dirs/own/epoch_1.pth'
+    (log,) = (tmp_path / 'work_dirs' / 'own').glob('*/*.log')
+    assert re.search(r'k-NN, k=20: top-1 [\d.]+ %', log.read_text())
+    # The same images, named by the config or on the command line.
+    outputs = [
+        run('knn.py', config, checkpoint, '--k', 3, *words)
+        for words in (['--cfg-options', root], ['--data', labelled])
+    ]
+    assert outputs[0] == outputs[1] and re.search(r'^k=3 +top-1', outputs[0], re.M)
+    words = ['--datasets', 'transfer_folder', '--data-root', labelled]
+    output = run('transfer.py', config, checkpoint, *words, '--num-workers', 0)
+    assert re.search(r'Own folder: accuracy [\d.]+ %', output)
+    assert 'val: 6 images' not in output and 'test: 6 images' in output

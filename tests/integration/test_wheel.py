@@ -13,37 +13,15 @@ import numpy as np
 import pytest
 from support.made_up_data import write_image
 from support.paths import CONFIGS, ROOT
+from support.small_configs import SMALL_FOLDER
 
 pytestmark = pytest.mark.slow
 
 # The folder config with a network and views for seconds, and labelled images.
-OWN = """
+OWN = f"""
 _base_ = 'esvit_plugin::demo/esvit_swin_folder.py'
-views = [
-    dict(size=64, scale=(0.4, 1.0), num_views=2),
-    dict(size=32, scale=(0.05, 0.4), num_views=2),
-]
-steps = [
-    dict(type='LoadImage'),
-    dict(type='MultiCrop', views=views),
-    dict(type='PackInputs'),
-]
-neck = dict(in_channels=128, out_channels=64, hidden_channels=32)
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='EsViTSwin',
-        arch=dict(embed_dims=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
-        img_size=64,
-        window_size=4,
-    ),
-    neck=neck,
-    region_neck=neck,
-)
-train_dataloader = dict(
-    batch_size=12, num_workers=0, dataset=dict(data_root='photos', pipeline=steps)
-)
-train_cfg = dict(max_epochs=1)
+data_root = 'photos'
+{SMALL_FOLDER}
 labelled = dict(
     batch_size=12,
     num_workers=0,

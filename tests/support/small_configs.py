@@ -48,3 +48,31 @@ def without_initial_values():
     keep = {name: lambda tensor, *_, **__: tensor for name in names}
     with mock.patch.multiple(init, **keep):
         yield
+
+
+# After the _base_ of a folder config: network and views that train in seconds.
+SMALL_FOLDER = """
+views = [
+    dict(size=64, scale=(0.4, 1.0), num_views=2),
+    dict(size=32, scale=(0.05, 0.4), num_views=2),
+]
+steps = [
+    dict(type='LoadImage'),
+    dict(type='MultiCrop', views=views),
+    dict(type='PackInputs'),
+]
+neck = dict(in_channels=128, out_channels=64, hidden_channels=32)
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='EsViTSwin',
+        arch=dict(embed_dims=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
+        img_size=64,
+        window_size=4,
+    ),
+    neck=neck,
+    region_neck=neck,
+)
+train_dataloader = dict(batch_size=12, num_workers=0, dataset=dict(pipeline=steps))
+train_cfg = dict(max_epochs=1)
+"""

@@ -1,0 +1,25 @@
+"""Your own labelled folder: accuracy, a tenth of train held out for validation.
+
+    python tools/transfer.py esvit_swin_folder epoch_100.pth \
+        --datasets transfer_folder --data-root /path/to/labelled
+
+The folder has train/ and val/, and each of them one folder per class. The number of
+classes is that of the images.
+"""
+
+_base_ = ['../_base_/transfer.py']
+
+name = 'Own folder'
+num_classes = None
+metric = 'accuracy'
+data_root = ''  # given on the command line
+
+common = dict(
+    type='CustomDataset',
+    data_root=data_root,
+    pipeline={{_base_.pipeline}},
+)
+whole = dict(**common, data_prefix='train')
+train = dict(type='HeldOut', part='train', dataset=whole)
+val = dict(type='HeldOut', part='val', dataset=whole)
+test = dict(**common, data_prefix='val')
