@@ -1,5 +1,7 @@
 """Features of a whole data set: the one loop that all evaluations share."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +11,9 @@ from mmengine.utils import ProgressBar
 from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+# A log gets a line of progress after so many seconds.
+LOG_SECONDS = 30
 
 
 class FeatureBank:
@@ -67,18 +72,47 @@ def run_batches(
         loader: Each batch is a dict with ``inputs``, or None where all of its images
             are damaged.
         extract: Function of normalised images (B, 3, H, W).
-        show_progress: Whether to print a progress bar. Defaults to False.
+        show_progress: Whether to print a progress bar; where the output is no
+            terminal, a line every 30 seconds. Defaults to False.
 
     Yields:
         Each batch as the loader gave it, and what ``extract`` made of it.
     """
     num_images = len(loader.sampler)  # type: ignore[arg-type]
-    bar = ProgressBar(num_images) if show_progress else None
+    show = _progress(num_images) if show_progress else lambda number: None
+    done = 0
     for batch in loader:
         if batch is not None:
             yield batch, extract(model.data_preprocessor(batch, False)['inputs'])
-        if bar is not None:
-            bar.update(min(loader.batch_size or 1, num_images - bar.completed))
+        step = min(loader.batch_size or 1, num_images - done)
+        done += step
+        show(step)
+
+
+def _progress(num_images: int) -> Callable[[int], None]:
+    """What to call with the number of images done by each batch."""
+    if sys.stdout.isatty():
+        bar = ProgressBar(num_images, file=sys.stdout)
+
+        def update(number: int) -> None:
+            bar.update(number)
+            if bar.completed >= num_images:
+                print()
+
+        return update
+    start = last = time.monotonic()
+    done = 0
+
+    def log(number: int) -> None:
+        nonlocal done, last
+        done += number
+        now = time.monotonic()
+        if now - last >= LOG_SECONDS and done < num_images:
+            last = now
+            rate = done / (now - start)
+            print(f'  {done} of {num_images} images, {rate:.1f} images/s', flush=True)
+
+    return log
 
 
 @torch.no_grad()

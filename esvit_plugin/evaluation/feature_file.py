@@ -120,7 +120,7 @@ def _save(
     with atomic_file(out) as path:
         np.savez(path, paths=np.array([paths[i] for i in done]), **origin, **arrays)
     shapes = ', '.join(f'{key} {value.shape}' for key, value in arrays.items())
-    print(f'\n{out}: {shapes}')
+    print(f'{out}: {shapes}')
     missing = sorted(set(range(len(paths))) - set(done))
     if missing:
         print(f'{len(missing)} of {len(paths)} images are not in it:')

@@ -134,7 +134,6 @@ def evaluate(
         for _, features in run_batches(model, batches, extract, show_progress=True):
             bank.append(features=features)
         feats.append(bank['features'].numpy())
-        print()
     print(f'{cfg.name}: fitting, which may take minutes', flush=True)
     train, val, test = zip(feats, labels, strict=True)
     probe = logistic_probe(*train, *val, *test, metric=cfg.metric)
