@@ -82,12 +82,12 @@ def _base_data_roots(path: str) -> set[str]:
         return set()
     roots: set[str] = set()
     for base in _read_bases(path):
-        if '::' not in base:
-            file_name = os.path.join(os.path.dirname(path), base)
-            cfg = Config.fromfile(file_name, import_custom_modules=False)
-            root = cfg.get('data_root')
-            roots |= {root} if isinstance(root, str) else set()
-            roots |= _base_data_roots(file_name)
+        # Also those of installed packages, 'PACKAGE::PATH'.
+        file_name, _ = Config._get_cfg_path(base, path)
+        cfg = Config.fromfile(file_name, import_custom_modules=False)
+        root = cfg.get('data_root')
+        roots |= {root} if isinstance(root, str) else set()
+        roots |= _base_data_roots(file_name)
     return roots
 
 
@@ -256,7 +256,9 @@ def check_data_roots(cfg: Config) -> None:
     for _, node in dicts(cfg._cfg_dict):
         # The variable at the top is only a default for the data sets.
         folder = node.get('data_root') if 'type' in node else None
-        if folder == '' == cfg.get('data_root'):
+        # Others may have whole paths elsewhere.
+        is_needed = cfg.get('data_root') == '' or type_name(node) == 'UnlabeledFolder'
+        if folder == '' and is_needed:
             raise ValueError(
                 f"{type_name(node)} has no data_root (got ''): pass --cfg-options "
                 'data_root=/path/to/images'
