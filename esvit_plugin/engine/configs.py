@@ -295,7 +295,7 @@ def drop_late_schedules(cfg: Config) -> None:
     kept = [s for s in schedules if 'end' in s or s.get('begin', 0) < max_epochs]
     if len(kept) < len(schedules):
         print_log(
-            f'The training of {max_epochs} epochs ends before the warm-up does.',
+            f'max_epochs={max_epochs}: the training ends before the warm-up does.',
             logger='current',
             level=logging.WARNING,
         )

@@ -9,7 +9,11 @@ from mmengine.logging import MMLogger
 # Longer messages, such as the environment and the whole config, are for the file.
 MAX_LINES = 8
 # mmengine warns of its own code, in every training.
-_NOT_FOR_USERS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+_NOT_FOR_USERS = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'Distributed training is not used, all SyncBatchNorm',
+)
 
 
 class _ShortMessages(logging.Filter):

@@ -52,6 +52,10 @@ def test_data_root_of_a_child_reaches_the_data_sets(tmp_path):
     assert folders(cfg) == ['/data/in1k'] * 2
     cfg = write_child(tmp_path, 'demo/esvit_swin_folder.py', "data_root = '/mine'\n")
     assert folders(cfg) == ['/mine', None]
+    path = tmp_path / 'of_package.py'
+    base = 'esvit_plugin::demo/esvit_swin_folder.py'
+    path.write_text(f"_base_ = {base!r}\ndata_root = '/mine'\n")
+    assert folders(load_config(str(path))) == ['/mine', None]
     # Once more removed
     (tmp_path / 'child.py').rename(tmp_path / 'parent.py')
     path = tmp_path / 'grandchild.py'

@@ -14,6 +14,7 @@ import pytest
 from support.made_up_data import write_image
 from support.paths import CONFIGS, ROOT
 from support.small_configs import SMALL_FOLDER
+from support.tools import is_drawn
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +130,44 @@ def test_the_package_is_that_of_the_wheel(esvit):
     assert int(lines[3]) > 5
 
 
+LOG = r'\d\d/\d\d \d\d:\d\d:\d\d - mmengine - (INFO|WARNING) - '
+NUMBER = r'[-+.\de]+'
+# All that a newcomer reads: of any other line somebody would have to ask what it means.
+LINES = [
+    LOG + r'max_epochs=\d: the training ends before the warm-up does\.',
+    LOG + r'Environment, config and hooks of this run: work_dirs/own/\S+\.log',
+    LOG + r'EMATeacherHook: in \d+ iterations a momentum of 0\.9995 would leave \d+ % '
+    r'of the initial weights in the teacher; it begins with 0\.\d+, which leaves 1 %\.',
+    LOG + r'Checkpoints will be saved to \S+/work_dirs/own\.',
+    LOG + r'Exp name: own_\d+_\d+',
+    LOG + r'Epoch\(train\) \[\d\]\[5/5\] ( [a-z_]+: [-+.:\de]+)+',
+    LOG + r'Saving checkpoint at \d epochs',
+    r'Loads checkpoint by local backend from path: \S+/epoch_1\.pth',
+    LOG + r'Load checkpoint from \S+/epoch_1\.pth',
+    LOG + r'resumed epoch: 1, iter: 5 from \S+/epoch_1\.pth',
+    LOG + r'Other settings than before: epochs 1 -> 2\.',
+    r'Extracting the features of the teacher',
+    r'k=1 +top-1 100\.00 %  top-5 100\.00 %',
+    r'new/features\.npz: pooled \(60, 128\), regions \(60, 4, 128\), '
+    r'last_blocks \(60, 288\)',
+    r'new/plane\.png: 60 images of 2 classes',
+    r'curves\.png: loss_view, loss_region, teacher_entropy, feature_spread, lr of own',
+    r'photos/0/3\.jpg',
+    rf' +\d+ +{NUMBER}  photos/[01]/\d+\.jpg',
+    r'near\.png: 1 images and their neighbours',
+    r'views\.png: 1 images, 4 views of each',
+    rf'(learning rate|weight decay|teacher momentum|teacher temperature): {NUMBER} at '
+    rf'first, {NUMBER} at last, {NUMBER} to {NUMBER}',
+    r'schedules\.png: 1 epochs of 5 iterations',
+    rf'(head \d|mean) +entropy +{NUMBER} nats(, 2 images, teacher)?',
+    r'attention/\w+\.png: 7x7 positions, 5 queries(, 60 % of the mass)?',
+    rf'accuracy +{NUMBER} % +error +{NUMBER} px +similarity +{NUMBER} +'
+    r'(photos/0/[34]\.jpg|mean of 2 images, teacher)',
+    r'Written into pairs',
+    r'\d+ tensors of teacher\.backbone\.\* written to backbone\.pth',
+]
+
+
 def test_the_first_hour(esvit):
     work = esvit.work
     for number in range(60):
@@ -136,23 +175,39 @@ def test_the_first_hour(esvit):
     for number in range(12):
         write_image(work / 'labelled' / 'ab'[number % 2] / f'{number}.jpg', number)
     (work / 'own.py').write_text(OWN)
-    assert 'error: ' not in esvit('train', 'own.py')
+
+    def run(*words):
+        output = esvit(*words)
+        for line in output.splitlines():
+            known = any(re.fullmatch(pattern, line) for pattern in LINES)
+            assert known or not line.strip(), (words, line)
+        return output
+
+    run('train', 'own.py')
     first = work / 'work_dirs' / 'own' / 'epoch_1.pth'
     assert first.is_file()
     words = ['--resume', '--cfg-options', 'train_cfg.max_epochs=2']
-    output = esvit('train', 'own.py', *words)
-    assert re.search(r'resumed epoch: 1, iter: 5 from \S*epoch_1\.pth', output)
-    checkpoint = first.with_name('epoch_2.pth')
-    assert checkpoint.is_file()
-    output = esvit('knn', 'own.py', checkpoint, '--k', 1)
+    output = run('train', 'own.py', *words)
+    assert 'resumed epoch: 1, iter: 5' in output
+    trained = 'own.py', first.with_name('epoch_2.pth')
     # Each image is its own nearest neighbour.
-    assert re.search(r'^k=1 +top-1 100\.00 %', output, re.M)
-    esvit('features', 'own.py', checkpoint, 'photos', '-o', 'features.npz')
-    features = np.load(work / 'features.npz')
+    assert 'top-1 100.00 %' in run('knn', *trained, '--k', 1)
+    run('features', *trained, 'photos', '-o', 'new/features.npz')
+    features = np.load(work / 'new' / 'features.npz')
     assert features['pooled'].shape == (60, 128)
-    esvit('embedding', 'features.npz', '-o', 'plane.png')
-    esvit('curves', 'work_dirs/own', '-o', 'curves.png')
-    assert (work / 'plane.png').is_file() and (work / 'curves.png').is_file()
+    images = 'photos/0/3.jpg', 'photos/0/4.jpg'
+    run('search', 'new/features.npz', images[0], '-o', 'near.png')
+    run('embedding', 'new/features.npz', '-o', 'new/plane.png')
+    run('curves', 'work_dirs/own', '-o', 'curves.png')
+    run('views', 'own.py', images[0], '-o', 'views.png')
+    run('schedules', 'own.py', '--epoch-length', 5, '-o', 'schedules.png')
+    run('attention', *trained, *images, '-o', 'attention')
+    run('correspondence', *trained, *images, '-o', 'pairs')
+    run('extract-backbone', trained[1], 'backbone.pth')
+    pictures = ('near', 'curves', 'views', 'schedules', 'new/plane')
+    pictures = [work / f'{name}.png' for name in pictures]
+    pictures += [next((work / name).glob('*.png')) for name in ('attention', 'pairs')]
+    assert all(map(is_drawn, pictures))
 
 
 def test_modules_and_mistakes(esvit):
