@@ -14,7 +14,13 @@ from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_output
 from ..engine.configs import load_config
 from ..engine.launch import build_runner, prepare_launch
-from ..engine.options import add_launch_options, set_loader_options, set_work_dir
+from ..engine.options import (
+    add_launch_options,
+    check_out_option,
+    set_loader_options,
+    set_work_dir,
+)
+from ..evaluation.dumped_config import compare_dump
 
 
 class SaveMetricsHook(Hook):
@@ -67,14 +73,13 @@ def check_weights(model: nn.Module, weights: dict[str, Any], checkpoint: str) ->
 def main() -> None:
     """Build the Runner of the config and test."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', help='JSON file for the metrics')
     add_launch_options(parser)
     args = parser.parse_args()
     if args.out:
-        if not args.out.endswith('.json'):
-            parser.error(f'--out must be a .json file: {args.out}')
+        check_out_option(parser, args.out, '.json')
         check_output(args.out, args.config, args.checkpoint)
     cfg = load_config(args.config, args.cfg_options)
     if cfg.get('test_dataloader') is None:
@@ -87,8 +92,9 @@ def main() -> None:
     set_work_dir(cfg, args)
     set_loader_options(cfg, args)
     prepare_launch(cfg, args.launcher)
-    runner = build_runner(cfg)
-    check_weights(runner.model, weights, args.checkpoint)
+    with compare_dump(cfg, args.checkpoint):
+        runner = build_runner(cfg)
+        check_weights(runner.model, weights, args.checkpoint)
     if args.out:
         runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')
     runner.test()

@@ -181,7 +181,7 @@ def test_features_of_nothing_are_refused(tmp_path, capsys):
         run('extract_features.py', *args, tmp_path, '-o', 'o.npz', '--batch-size=0')
     with pytest.raises(SystemExit):
         run('extract_features.py', *args, tmp_path, '-o', 'out.txt')
-    assert 'must be an .npz file in an existing folder' in capsys.readouterr().err
+    assert '--out must be an .npz file: out.txt' in capsys.readouterr().err
 
 
 def test_files_that_are_read_are_not_overwritten(tmp_path):
@@ -197,8 +197,8 @@ def test_files_that_are_read_are_not_overwritten(tmp_path):
         for out in (checkpoint, link):
             with pytest.raises(ValueError, match='is what is read, and is not overwr'):
                 run(*call, out)
-        with pytest.raises(FileNotFoundError, match='The folder of .* make it first'):
-            run(*call, tmp_path / 'none' / 'out.pth')
+        with pytest.raises(NotADirectoryError, match='checkpoint.pth is no folder'):
+            run(*call, checkpoint / 'out.pth')
         with pytest.raises(ValueError, match='is a folder; name a file to write'):
             run(*call, tmp_path)
     assert checkpoint.read_bytes() == before

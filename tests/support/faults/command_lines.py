@@ -38,7 +38,7 @@ COMMANDS = [
     (f'{KNN} --temperature nan', 'nan', 'above 0|at least'),
     (f'{EXTRACT}', '-o', 'required'),
     (f'{EXTRACT} -o {{out}}.txt', 'txt', 'npz'),
-    (f'{EXTRACT} -o nowhere/a.npz', 'nowhere', 'existing folder|folder'),
+    (f'{EXTRACT} -o {{checkpoint}}/a.npz', 'epoch_3.pth', 'no folder'),
     (f'{EXTRACT} -o {{out}}.npz --keys pooed', 'pooed', 'pooled'),
     (f'{EXTRACT} -o {{out}}.npz --size 0', 'size', '>= ?1|above 0'),
     (f'{EXTRACT} -o {{out}}.npz --size abc', 'abc', 'int'),
