@@ -1,9 +1,11 @@
 """Test a model; the options are those of mmpretrain's ``tools/test.py``."""
 
 import argparse
+import os
 from typing import Any
 
 import mmengine
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -38,6 +40,24 @@ class SaveMetricsHook(Hook):
         if metrics and runner.rank == 0:
             with atomic_file(self.path) as path:
                 mmengine.dump(metrics, path)
+
+
+def keep_training_config(cfg: Config) -> Config:
+    """Give a test's config a name of its own where that of a training has its name.
+
+    mmengine's Runner writes the config into the work folder, where the training's says
+    what the checkpoints are of.
+
+    Args:
+        cfg: The config, with its work folder.
+
+    Returns:
+        The config, as 'test_NAME' where there is a NAME.
+    """
+    folder, name = os.path.split(cfg.filename)
+    if not os.path.isfile(os.path.join(cfg.work_dir, name)):
+        return cfg
+    return Config(cfg._cfg_dict, cfg.text, os.path.join(folder, f'test_{name}'))
 
 
 def check_weights(model: nn.Module, weights: dict[str, Any], checkpoint: str) -> None:
@@ -93,7 +113,7 @@ def main() -> None:
     set_loader_options(cfg, args)
     prepare_launch(cfg, args.launcher)
     with compare_dump(cfg, args.checkpoint):
-        runner = build_runner(cfg)
+        runner = build_runner(keep_training_config(cfg))
         check_weights(runner.model, weights, args.checkpoint)
     if args.out:
         runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')
