@@ -88,7 +88,7 @@ def compare_dump(config: Config, checkpoint: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, Failure) as error:
-        if not note or find_damage(checkpoint):
+        if not note or find_damage(os.path.expanduser(checkpoint)):
             raise
         lines = [*str(error).splitlines()[: MAX_LINES - 1], note]
         kind = ValueError if isinstance(error, ValueError) else Failure
