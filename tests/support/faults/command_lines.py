@@ -123,9 +123,9 @@ COMMANDS = [
     (f'{TEST} {{checkpoint}}', 'epoch_3.pth', 'head'),
     ('test.py {tiny} {checkpoint}', 'tiny.py', 'knn.py|classifier'),
     (
-        f'{TEST} {{classified}} --out nowhere/m.json --work-dir {{out}}',
-        'nowhere',
-        'folder',
+        f'{TEST} {{classified}} --out {{classified}}/m.json --work-dir {{out}}',
+        'classified.pth',
+        'no folder',
     ),
     (f'{EXTRACT} nowhere -o {{out}}.npz', 'nowhere', 'exist|no '),
     (
@@ -186,7 +186,7 @@ COMMANDS = [
         'epoch_3.pth',
         'input|same|other|overwrit',
     ),
-    (f'{BACKBONE} {{checkpoint}} nowhere/x.pth', 'nowhere', 'folder'),
+    (f'{BACKBONE} {{checkpoint}} {{checkpoint}}/x.pth', 'epoch_3.pth', 'no folder'),
     (f'{RELEASED} {{text}} {{out}}.pth', 'text.txt', 'checkpoint'),
     (
         f'{RELEASED} {{checkpoint}} {{out}}.pth',
