@@ -22,7 +22,7 @@ from .engine.cli import Failure
 from .engine.configs import (
     CONFIG_ENDINGS,
     CONFIGS,
-    config_path,
+    apply_options,
     load_config,
     named_configs,
 )
@@ -73,7 +73,7 @@ def get_model(
         >>> view, regions = model.encode(images)
     """
     if isinstance(config, str | os.PathLike):
-        config = _find_config(os.fspath(config))
+        config = find_config(os.fspath(config))
     cfg = find_model_config(config)
     # First, as a model may take long to build.
     weights, classes = (None, ()) if checkpoint is None else _read(checkpoint)
@@ -222,7 +222,7 @@ def find_model_config(config: str | os.PathLike | dict | Config) -> dict:
         FileNotFoundError: If the config file does not exist.
     """
     if isinstance(config, str | os.PathLike):
-        config = _find_config(os.fspath(config))
+        config = find_config(os.fspath(config))
     model = config.get('model', config)
     if not isinstance(model, dict) or 'type' not in model:
         raise ValueError(
@@ -236,11 +236,29 @@ def find_model_config(config: str | os.PathLike | dict | Config) -> dict:
     return model
 
 
-def _find_config(name: str) -> Config:
-    """The config of a path, or of a name of this package, mmpretrain or another."""
-    named = _named_configs()
-    if name in named or (name.endswith(CONFIG_ENDINGS) and '::' not in name):
-        return load_config(config_path(name))
+def find_config(name: str, options: dict[str, Any] | None = None) -> Config:
+    """The config of a path, or of a name of this package, mmpretrain or another.
+
+    Args:
+        name: As for ``get_model``.
+        options: Overrides by dotted name, of ``--cfg-options``. Defaults to None.
+
+    Returns:
+        The config, whose ``filename`` says where it is from.
+
+    Raises:
+        ValueError: If there is no config of that name, or an override cannot be right.
+        FileNotFoundError: If the config file does not exist.
+    """
+    if name in _named_configs() or (name.endswith(CONFIG_ENDINGS) and '::' not in name):
+        return load_config(name, options)
+    cfg = _find_foreign_config(name)
+    # Those of others are checked only where they are changed.
+    return apply_options(copy.deepcopy(cfg), options, name) if options else cfg
+
+
+def _find_foreign_config(name: str) -> Config:
+    """The config of a name of mmpretrain, or of 'PACKAGE::PATH'."""
     # Both are slow to import.
     if '::' in name:
         from mmengine.config.utils import MODULE2PACKAGE
@@ -267,5 +285,5 @@ def _find_config(name: str) -> Config:
     except ValueError:
         raise ValueError(
             f'There is no config of the name {name!r}; give the path of a config '
-            f'file or one of {", ".join(sorted(named))}.'
+            f'file or one of {", ".join(list_models())}.'
         ) from None

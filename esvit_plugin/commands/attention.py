@@ -23,6 +23,7 @@ from .. import load_backbone
 from ..engine.checkpoints import atomic_file
 from ..evaluation.attention import BlockAttention, Query
 from ..evaluation.attention_statistics import attend, image_entropy
+from ..evaluation.dumped_config import evaluated_config
 from ..evaluation.images import open_images
 from ..evaluation.options import (
     add_model_options,
@@ -102,7 +103,8 @@ def main() -> None:
     if args.num_pictures:
         check_matplotlib()
     images = open_images(args.images, args.size)
-    model = load_backbone(args.config, args.checkpoint, args.student)
+    with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
+        model = load_backbone(config, args.checkpoint, args.student)
     model.to(get_device())
     entropy, count, first_images = image_entropy(
         model, images, args.queries or [], args.num_pictures
@@ -114,6 +116,8 @@ def main() -> None:
     mean = math.fsum(entropy) / len(entropy)
     print(f'mean     entropy {mean:6.3f} nats, {count} images, {model.network}')
     record = {key: getattr(args, key) for key in ('config', 'checkpoint', 'size')}
+    if args.cfg_options:
+        record['cfg_options'] = args.cfg_options
     record.update(
         network=model.network,
         num_images=count,

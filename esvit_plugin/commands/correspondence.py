@@ -20,7 +20,7 @@ from mmengine.device import get_device
 from .. import load_backbone
 from ..engine.checkpoints import atomic_file
 from ..evaluation import match_views, open_pairs
-from ..evaluation.loading import network_of
+from ..evaluation.dumped_config import evaluated_config
 from ..evaluation.options import (
     add_model_options,
     add_picture_options,
@@ -74,9 +74,10 @@ def main() -> None:
         check_matplotlib()
     # First, so that a missing image shows before the model is loaded.
     pairs = open_pairs(args.images, args.size, args.pairs, args.seed, args.jitter_prob)
-    network = network_of(args.config, args.student)
-    model = load_backbone(args.config, args.checkpoint, args.student)
+    with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
+        model = load_backbone(config, args.checkpoint, args.student)
     model.to(get_device())
+    network = model.network
     os.makedirs(args.out, exist_ok=True)
     rows = []
     for number, pair in enumerate(pairs):
@@ -99,6 +100,7 @@ def main() -> None:
     what = 'pairs' if args.pairs == 'other' else 'images'
     print(f'{line(mean)}mean of {len(rows)} {what}, {network}')
     settings = ['config', 'checkpoint', 'size', 'seed', 'num_matches', 'pairs']
+    settings += ['cfg_options'] if args.cfg_options else []
     settings += ['jitter_prob'] if args.pairs == 'mirrored' else []
     record = {key: getattr(args, key) for key in settings}
     record.update(network=network, mean=mean, images=rows)

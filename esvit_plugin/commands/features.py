@@ -15,7 +15,8 @@ from mmengine.device import get_device
 from .. import get_model
 from ..datasets import ImageFiles
 from ..engine.cli import check_at_least, check_output
-from ..engine.options import check_out_option
+from ..engine.options import add_config_options, check_out_option
+from ..evaluation.dumped_config import evaluated_config
 from ..evaluation.feature_file import (
     KEYS,
     FeatureOrigin,
@@ -41,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-blocks', type=int, default=4)
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--num-workers', type=int, default=2)
+    add_config_options(parser)
     args = parser.parse_args()
     check_out_option(parser, args.out, '.npz')
     return args
@@ -53,7 +55,8 @@ def main() -> None:
     check_at_least(1, num_blocks=args.num_blocks)
     check_at_least(0, num_workers=args.num_workers)
     check_output(args.out, args.checkpoint, args.config, *args.images)
-    model = get_model(args.config, args.checkpoint)
+    with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
+        model = get_model(config, args.checkpoint)
     source = 'student' if args.student else 'teacher'
     size = args.size or image_size(model.get_backbone(source))
     images = ImageFiles(args.images, size)
@@ -75,5 +78,6 @@ def main() -> None:
             source=source,
             size=size,
             folder=os.getcwd(),
+            options=args.cfg_options,
         ),
     )

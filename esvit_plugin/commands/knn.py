@@ -13,11 +13,11 @@ from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 
 from .. import get_model
-from ..apis import config_path
 from ..datasets.loaders import build_eval_loader
 from ..engine.config_checks import check_knn
-from ..engine.configs import check_data_roots, load_config
+from ..engine.configs import check_data_roots, config_path, load_config
 from ..engine.options import add_config_options
+from ..evaluation.dumped_config import compare_dump
 from ..evaluation.knn import extract_view, find_loaders, folder_loaders, knn_accuracy
 from ..models import EsViT
 
@@ -95,7 +95,8 @@ def main() -> None:
         loaders = find_loaders(cfg, args.config)
     else:
         loaders = folder_loaders(cfg, args.config, args.data)
-    model = get_model(cfg, args.checkpoint).to(get_device())
+    with compare_dump(cfg, args.checkpoint):
+        model = get_model(cfg, args.checkpoint).to(get_device())
     source = 'student' if args.student else 'teacher'
     evaluated = source if isinstance(model, EsViT) else 'backbone'
     print(f'Extracting the features of the {evaluated}')

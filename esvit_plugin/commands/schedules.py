@@ -8,7 +8,6 @@ for single layers are left out.
 import argparse
 from pathlib import Path
 
-from ..apis import config_path
 from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_at_least, check_output
 from ..engine.configs import drop_late_schedules, load_config
@@ -43,7 +42,7 @@ def main() -> None:
     check_at_least(1, epoch_length=args.epoch_length)
     check_output(args.out)
     check_matplotlib()
-    cfg = load_config(config_path(args.config), args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     drop_late_schedules(cfg)
     schedules = read_schedules(cfg, args.epoch_length)
     with atomic_file(args.out) as part:

@@ -13,7 +13,8 @@ from mmengine.device import get_device
 from .. import get_model
 from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_at_least, check_output
-from ..engine.options import check_out_option
+from ..engine.options import add_config_options, check_out_option
+from ..evaluation.dumped_config import evaluated_config
 from ..evaluation.feature_file import FeatureOrigin, read_origin
 from ..evaluation.search import Neighbours, similar_images
 from ..visualization import draw_neighbours
@@ -33,6 +34,7 @@ def parse_args() -> argparse.Namespace:
         '--config', help='config of the model or its name; default what FEATURES names'
     )
     parser.add_argument('--checkpoint', help='its checkpoint; default likewise')
+    add_config_options(parser)
     args = parser.parse_args()
     if args.out is not None:
         check_out_option(parser, args.out, '.png')
@@ -52,6 +54,7 @@ def find_origin(args: argparse.Namespace) -> FeatureOrigin:
     return origin._replace(
         config=args.config or origin.config,
         checkpoint=args.checkpoint or origin.checkpoint,
+        options={**(origin.options or {}), **(args.cfg_options or {})},
     )
 
 
@@ -73,7 +76,8 @@ def main() -> None:
         check_output(args.out, args.features, *args.images)
         check_matplotlib()
     origin = find_origin(args)
-    model = get_model(origin.config, origin.checkpoint)
+    with evaluated_config(origin.config, origin.checkpoint, origin.options) as config:
+        model = get_model(config, origin.checkpoint)
     model.to(get_device())
     rows = similar_images(
         model, args.features, args.images, origin, args.num_neighbours

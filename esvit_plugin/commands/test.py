@@ -1,9 +1,11 @@
 """Test a model; the options are those of mmpretrain's ``tools/test.py``."""
 
 import argparse
+import os
 from typing import Any
 
 import mmengine
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -14,7 +16,13 @@ from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_output
 from ..engine.configs import load_config
 from ..engine.launch import build_runner, prepare_launch
-from ..engine.options import add_launch_options, set_loader_options, set_work_dir
+from ..engine.options import (
+    add_launch_options,
+    check_out_option,
+    set_loader_options,
+    set_work_dir,
+)
+from ..evaluation.dumped_config import compare_dump
 
 
 class SaveMetricsHook(Hook):
@@ -32,6 +40,24 @@ class SaveMetricsHook(Hook):
         if metrics and runner.rank == 0:
             with atomic_file(self.path) as path:
                 mmengine.dump(metrics, path)
+
+
+def keep_training_config(cfg: Config) -> Config:
+    """Give a test's config a name of its own where that of a training has its name.
+
+    mmengine's Runner writes the config into the work folder, where the training's says
+    what the checkpoints are of.
+
+    Args:
+        cfg: The config, with its work folder.
+
+    Returns:
+        The config, as 'test_NAME' where there is a NAME.
+    """
+    folder, name = os.path.split(cfg.filename)
+    if not os.path.isfile(os.path.join(cfg.work_dir, name)):
+        return cfg
+    return Config(cfg._cfg_dict, cfg.text, os.path.join(folder, f'test_{name}'))
 
 
 def check_weights(model: nn.Module, weights: dict[str, Any], checkpoint: str) -> None:
@@ -67,14 +93,13 @@ def check_weights(model: nn.Module, weights: dict[str, Any], checkpoint: str) ->
 def main() -> None:
     """Build the Runner of the config and test."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', help='JSON file for the metrics')
     add_launch_options(parser)
     args = parser.parse_args()
     if args.out:
-        if not args.out.endswith('.json'):
-            parser.error(f'--out must be a .json file: {args.out}')
+        check_out_option(parser, args.out, '.json')
         check_output(args.out, args.config, args.checkpoint)
     cfg = load_config(args.config, args.cfg_options)
     if cfg.get('test_dataloader') is None:
@@ -87,8 +112,9 @@ def main() -> None:
     set_work_dir(cfg, args)
     set_loader_options(cfg, args)
     prepare_launch(cfg, args.launcher)
-    runner = build_runner(cfg)
-    check_weights(runner.model, weights, args.checkpoint)
+    with compare_dump(cfg, args.checkpoint):
+        runner = build_runner(keep_training_config(cfg))
+        check_weights(runner.model, weights, args.checkpoint)
     if args.out:
         runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')
     runner.test()

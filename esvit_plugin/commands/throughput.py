@@ -6,7 +6,7 @@ OpenMMLab package, e.g. 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'.
 whole model the backbone is measured. Every model runs in a process of its own; with
 several rounds the table shows medians. FLOPs are multiply-adds for one image.
 'published' are the paper's images/s of that backbone, batch 128 on a V100
-(configs/metafile.yml).
+(configs/metafile.yml). --cfg-options are for every CONFIG.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from mmengine.device import get_device
 
 from ..engine.cli import check_at_least, describe
 from ..engine.configs import CONFIGS
+from ..engine.options import add_config_options
 from ..evaluation.throughput import (
     Throughput,
     backbone_config,
@@ -39,6 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', choices=['float16', 'bfloat16'], help='autocast')
     parser.add_argument('--seconds', type=float, default=5.0, help='time per round')
     parser.add_argument('--rounds', type=int, default=1)
+    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -53,9 +55,9 @@ def published() -> dict[str, int]:
     }
 
 
-def table(rows: dict[str, list[Throughput]]) -> str:
-    """A Markdown table of the medians."""
-    theirs = published()
+def table(rows: dict[str, list[Throughput]], changed: bool = False) -> str:
+    """A Markdown table of the medians; nothing is published of changed models."""
+    theirs = {} if changed else published()
     lines = [
         '| model | parameters (M) | FLOPs (G) | images/s | published | peak (MiB) |',
         '|---|---|---|---|---|---|',
@@ -79,10 +81,12 @@ def main() -> None:
     args = parse_args()
     check_at_least(1, batch_size=args.batch_size, size=args.size, rounds=args.rounds)
     for config in args.configs:
-        backbone_config(config)  # a wrong name is refused before anything runs
+        # A wrong name is refused before anything runs.
+        backbone_config(config, args.cfg_options)
     rows: dict[str, list[Throughput]] = {config: [] for config in args.configs}
     names = ('batch_size', 'size', 'device', 'amp', 'seconds')
-    options = {name: getattr(args, name) for name in names}
+    settings = {name: getattr(args, name) for name in names}
+    settings['options'] = args.cfg_options
     failed = False
     try:
         for number in range(args.rounds):
@@ -90,7 +94,7 @@ def main() -> None:
                 # Memory is that of a fresh process.
                 with multiprocessing.get_context('spawn').Pool(1) as pool:
                     try:
-                        row = pool.apply(measure_backbone, (config,), options)
+                        row = pool.apply(measure_backbone, (config,), settings)
                     except Exception as error:
                         failed = True
                         print(f'{config}: {describe(error)}')
@@ -99,5 +103,6 @@ def main() -> None:
                 print(f'round {number + 1}: {config} {row.images_per_s:.1f} images/s')
     finally:
         batch = f'batch {args.batch_size}, {args.size} px, {args.device}'
-        print(f'\n{batch}{", " + args.amp if args.amp else ""}\n{table(rows)}')
+        batch += f', {args.amp}' if args.amp else ''
+        print(f'\n{batch}\n{table(rows, bool(args.cfg_options))}')
     sys.exit(failed)

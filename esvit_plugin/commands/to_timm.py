@@ -13,6 +13,8 @@ import torch
 from .. import get_model
 from ..engine.checkpoints import save_weights
 from ..engine.cli import check_output
+from ..engine.options import add_config_options
+from ..evaluation.dumped_config import evaluated_config
 from ..models.conversion.timm_export import to_timm
 
 
@@ -25,9 +27,11 @@ def main() -> None:
     parser.add_argument(
         '--student', action='store_true', help="the student's; default the teacher's"
     )
+    add_config_options(parser)
     args = parser.parse_args()
     check_output(args.dst, args.config, args.checkpoint)
-    model = get_model(args.config, args.checkpoint)
+    with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
+        model = get_model(config, args.checkpoint)
     backbone = model.get_backbone('student' if args.student else 'teacher')
     arguments, state_dict = to_timm(backbone)
     other: Any = timm.create_model(**arguments)

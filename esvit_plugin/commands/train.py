@@ -21,7 +21,7 @@ _AMP_WRAPPERS = {
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name')
     parser.add_argument(
         '--resume',
         nargs='?',

@@ -33,7 +33,8 @@ def parse_args() -> argparse.Namespace:
         '--against',
         nargs=2,
         metavar=('CONFIG', 'CHECKPOINT'),
-        help='a model to compare with, given in the same ways; of an EsViT the teacher',
+        help='a model to compare with, given in the same ways, which --cfg-options do '
+        'not change; of an EsViT the teacher',
     )
     parser.add_argument(
         '--datasets',
@@ -78,7 +79,8 @@ def main() -> None:
     check_sklearn()
     init_default_scope('mmpretrain')
     features = dict(features=args.features, num_blocks=args.num_blocks)
-    models = [model_settings(args.config, args.checkpoint, args.student, **features)]
+    model = (args.config, args.checkpoint, args.student)
+    models = [model_settings(*model, **features, options=args.cfg_options)]
     if args.against:
         models.append(model_settings(*args.against, **features))
         if models[0] == models[1]:

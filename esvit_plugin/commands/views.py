@@ -12,7 +12,6 @@ import tempfile
 
 from PIL import Image
 
-from ..apis import config_path
 from ..datasets import PHOTO_NAMES, ImageFiles, load_photo
 from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_at_least, check_output
@@ -65,7 +64,7 @@ def main() -> None:
     check_at_least(0, seed=args.seed)
     check_output(args.out, *args.images)
     check_matplotlib()
-    cfg = load_config(config_path(args.config), args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     with tempfile.TemporaryDirectory() as folder:
         paths = None
         if args.images:

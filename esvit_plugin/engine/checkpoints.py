@@ -29,8 +29,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     """Write a file that appears under its name only when it is whole.
 
     Args:
-        path: The file. One that is there already stays until the new one is complete,
-            and if writing fails (a full disk, an interruption).
+        path: The file, whose folder is made where there is none. A file that is there
+            already stays until the new one is complete, and if writing fails (a full
+            disk, an interruption).
 
     Yields:
         The path to write to, in the same folder and with the same ending.
@@ -46,6 +47,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     stem, ending = os.path.splitext(name)
     unfinished = os.path.join(folder, f'.{stem}{UNFINISHED}{ending}')
     try:
+        os.makedirs(folder or os.curdir, exist_ok=True)
         yield unfinished
         _flush(unfinished)
         os.replace(unfinished, path)

@@ -116,21 +116,20 @@ def describe(error: BaseException) -> str:
 def check_output(path: str, *inputs: str) -> None:
     """Refuse a file to write that cannot be written, or that is read first.
 
+    Its folder is made when it is written, by ``atomic_file``; a program that is refused
+    before leaves none.
+
     Args:
         path: The file.
         *inputs: Files that the program reads; those that do not exist are left to it.
 
     Raises:
-        OSError: If its folder is missing or cannot be written to.
+        OSError: If its folder cannot be made or written to.
         ValueError: If it is a folder, or one of the inputs.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f'The folder of {path} does not exist; make it first.')
-    if os.path.isdir(path):
+    if os.path.isdir(path) or not os.path.basename(path):
         raise ValueError(f'{path} is a folder; name a file to write.')
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f'The folder of {path} cannot be written to.')
+    check_output_folder(os.path.dirname(path) or os.curdir)
     for other in inputs:
         # Links too.
         there = os.path.exists(path) and os.path.exists(other)
@@ -148,10 +147,13 @@ def check_output_folder(folder: str) -> None:
         OSError: If it, or the one that it would be made in, is not such a folder.
     """
     there = os.path.abspath(folder)
-    while not os.path.exists(there):
+    # A link that leads nowhere is in the way, too.
+    while not os.path.lexists(there):
         there = os.path.dirname(there)
     if not os.path.isdir(there):
-        raise NotADirectoryError(f'{folder} cannot be a folder: {there} is a file.')
+        raise NotADirectoryError(
+            f'{folder} cannot be a folder: {there} is no folder; name another.'
+        )
     if not os.access(there, os.W_OK):
         raise PermissionError(f'{there} cannot be written to; name another folder.')
 

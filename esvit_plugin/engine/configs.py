@@ -43,12 +43,32 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         ValueError: If the file has a mistake, or the config has a name or a value that
             cannot be right; see ``config_checks``.
     """
+    path = config_path(path)
     cfg = read_config(path)
     if isinstance(cfg.get('data_root'), str):
         roots = _base_data_roots(path) - {cfg.data_root}
         nodes = [node for _, node in dicts(cfg._cfg_dict) if 'type' in node]
         is_used = any(node.get('data_root') == cfg.data_root for node in nodes)
         _replace_data_root(cfg, roots & {''} if is_used else roots)
+    return apply_options(cfg, options, path)
+
+
+def apply_options(cfg: Config, options: dict[str, Any] | None, path: str) -> Config:
+    """Apply ``--cfg-options`` to a config that was read, and check it.
+
+    Args:
+        cfg: The config; it is changed.
+        options: Overrides by dotted name; see ``load_config``.
+        path: Where it is from, for messages.
+
+    Returns:
+        The same config.
+
+    Raises:
+        ImportError: If ``custom_imports`` names what cannot be imported.
+        ValueError: If the config or the options have a name or a value that cannot be
+            right.
+    """
     options = dict(options or {})
     check_paths(cfg, options)
     old = copy.deepcopy(cfg) if options else cfg

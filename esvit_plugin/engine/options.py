@@ -86,7 +86,7 @@ def set_loader_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def check_out_option(parser: argparse.ArgumentParser, out: str, ending: str) -> None:
-    """Refuse an ``--out`` of another ending, or in a folder that does not exist.
+    """Refuse an ``--out`` of another ending.
 
     Args:
         parser: It reports the mistake.
@@ -96,12 +96,9 @@ def check_out_option(parser: argparse.ArgumentParser, out: str, ending: str) -> 
     Raises:
         SystemExit: If it is refused.
     """
-    folder = os.path.dirname(os.path.abspath(out))
-    if not out.endswith(ending) or not os.path.isdir(folder):
+    if not out.endswith(ending):
         article = 'an' if ending == '.npz' else 'a'
-        parser.error(
-            f'--out must be {article} {ending} file in an existing folder: {out}'
-        )
+        parser.error(f'--out must be {article} {ending} file: {out}')
 
 
 def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:

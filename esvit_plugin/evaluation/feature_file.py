@@ -1,5 +1,6 @@
 """Features of image files in an .npz file."""
 
+import ast
 import contextlib
 import os
 import zipfile
@@ -30,6 +31,7 @@ class FeatureOrigin(NamedTuple):
         size: Side of the images in pixels. Defaults to None, what the backbone was
             made for.
         folder: What relative paths of images start from; '' means here.
+        options: What changes the config, by dotted name. Defaults to None.
     """
 
     config: str
@@ -37,6 +39,7 @@ class FeatureOrigin(NamedTuple):
     source: str = 'teacher'
     size: int | None = None
     folder: str = ''
+    options: dict[str, Any] | None = None
 
 
 def write_features(
@@ -88,6 +91,8 @@ def write_features(
     bank = FeatureBank(len(images))
     known = {} if origin is None else origin._asdict()
     known = {name: value for name, value in known.items() if value is not None}
+    if 'options' in known:
+        known['options'] = repr(known['options'])
     partial = f'{out.removesuffix(".npz")}.partial.npz'
     try:
         for batch, features in run_batches(model, loader, extract, show_progress=True):
@@ -183,11 +188,17 @@ def read_origin(path: str) -> FeatureOrigin | None:
         ValueError: If it is no such file.
     """
     arrays = _read(path)
-    if not set(FeatureOrigin._fields) <= set(arrays):
+    # Only where there are any.
+    if set(FeatureOrigin._fields) - set(arrays) - {'options'}:
         return None
-    return FeatureOrigin(
-        **{name: arrays[name].item() for name in FeatureOrigin._fields}
-    )
+    known = {n: arrays[n].item() for n in FeatureOrigin._fields if n in arrays}
+    try:
+        options = ast.literal_eval(known.pop('options', 'None'))
+    except (ValueError, SyntaxError):
+        raise ValueError(
+            f'{path} does not say how its model was changed; write it again by {_TOOL}.'
+        ) from None
+    return FeatureOrigin(**known, options=options)
 
 
 def _read(path: str) -> dict[str, np.ndarray]:

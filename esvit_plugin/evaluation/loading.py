@@ -8,13 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..apis import find_model_config, get_model, read_weights
+from ..apis import find_config, find_model_config, get_model, read_weights
 from ..engine.cli import Failure
 from ..models import EsViT
 from ..models.conversion.backbones import backbone_from_released, rename_released
@@ -41,7 +42,9 @@ _REMEDY = {
 
 
 def load_backbone(
-    config: str | os.PathLike, checkpoint: str | os.PathLike, student: bool = False
+    config: str | os.PathLike | Config,
+    checkpoint: str | os.PathLike,
+    student: bool = False,
 ) -> FrozenBackbone:
     """Load the backbone of a checkpoint, to be evaluated.
 
@@ -53,7 +56,7 @@ def load_backbone(
 
             - the config of an ``EsViT``, or of another model of mmpretrain with a
               ``backbone``, such as an ``ImageClassifier``, ``MoCoV3`` or ``MAE``: a
-              path, or a name of ``get_model``;
+              path, a name of ``get_model``, or the config itself;
             - 'timm::NAME', timm's model NAME;
             - 'auto', a plain classifier or backbone (Swin, ViL, CvT, DeiT or ResNet)
               whose weights have the names of the Swin authors, torchvision, timm or
@@ -78,10 +81,10 @@ def load_backbone(
         >>> model = load_backbone('timm::resnet50', 'resnet50.pth')
         >>> model.extract_feat(images).shape  # (B, C)
     """
-    name = os.fspath(config)
-    network = network_of(name, student)
+    name = _name_of(config)
+    network = network_of(config, student)
     if network != 'backbone':
-        model = get_model(name, checkpoint)
+        model = get_model(config, checkpoint)
         backbone = model.get_backbone(network)
         return FrozenBackbone(backbone, model.data_preprocessor, network)
     weights = _without_prefix(read_weights(checkpoint), 'module.')
@@ -92,7 +95,7 @@ def load_backbone(
     elif name.startswith(TIMM):
         backbone, weights, normalisation = _timm(name, weights)
     else:
-        cfg = find_model_config(name)
+        cfg = find_model_config(config)
         backbone = MODELS.build(copy.deepcopy(cfg['backbone']))
         weights = _backbone_weights(backbone, weights, os.fspath(checkpoint))
         normalisation = cfg.get('data_preprocessor') or IMAGENET
@@ -100,7 +103,38 @@ def load_backbone(
     return FrozenBackbone(backbone, _preprocessor(normalisation))
 
 
-def network_of(config: str | os.PathLike, student: bool = False) -> str:
+def find_evaluated(name: str, options: dict[str, Any] | None = None) -> str | Config:
+    """The config of a command line, as ``load_backbone`` takes it.
+
+    Args:
+        name: As for ``load_backbone``.
+        options: Of ``--cfg-options``. Defaults to None.
+
+    Returns:
+        The config with the options; 'auto' and 'timm::NAME' as they are.
+
+    Raises:
+        ValueError: If there is no such config, or the options cannot be right for it.
+        FileNotFoundError: If the config file does not exist.
+    """
+    if name != AUTO and not name.startswith(TIMM):
+        return find_config(name, options)
+    if options:
+        raise ValueError(
+            f'--cfg-options {" ".join(options)}: {name} is no config, so it has no '
+            'settings to change; give a config or leave the options out.'
+        )
+    return name
+
+
+def _name_of(config: str | os.PathLike | Config) -> str:
+    """A config for messages."""
+    if isinstance(config, Config):
+        return config.filename or 'the config'
+    return os.fspath(config)
+
+
+def network_of(config: str | os.PathLike | Config, student: bool = False) -> str:
     """Which network of a config's model is evaluated.
 
     Args:
@@ -114,7 +148,7 @@ def network_of(config: str | os.PathLike, student: bool = False) -> str:
         ValueError: If there is no such model, or it has no student, or no backbone.
         FileNotFoundError: If there is no such config file.
     """
-    name = os.fspath(config)
+    name = _name_of(config)
     kind = 'plain backbone'
     if name.startswith(TIMM):
         import timm
@@ -122,7 +156,7 @@ def network_of(config: str | os.PathLike, student: bool = False) -> str:
         if not timm.is_model(name.removeprefix(TIMM)):
             raise ValueError(f'timm has no model {name}; timm.list_models() names all.')
     elif name != AUTO:
-        cfg = find_model_config(name)
+        cfg = find_model_config(config)
         init_default_scope('mmpretrain')
         model_type = cfg['type']
         kind = type_name(cfg)

@@ -4,11 +4,15 @@ import argparse
 import os
 
 from ..engine.cli import check_output_folder
+from ..engine.options import add_config_options
 from .loading import CONFIG_HELP
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the model to evaluate: ``config``, ``checkpoint`` and ``student``."""
+    """Add the model to evaluate: ``config``, ``checkpoint`` and ``student``.
+
+    Beside these come the options of ``add_config_options``.
+    """
     parser.add_argument('config', help=CONFIG_HELP)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
@@ -16,6 +20,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help="an EsViT's student; default is the teacher, as in the paper",
     )
+    add_config_options(parser)
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from torch.utils.benchmark import Timer
 
 from ..apis import find_model_config
 from ..type_names import type_name
+from .loading import TIMM, find_evaluated
 
 # Batch norms that need a GPU
 _SYNCED = ('SyncBN', 'SyncBatchNorm')
@@ -31,21 +32,24 @@ class Throughput(NamedTuple):
     memory: float
 
 
-def backbone_config(config: str) -> dict[str, Any]:
+def backbone_config(
+    config: str, options: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Config of a backbone.
 
     Args:
         config: As for ``get_model``, of whose model the backbone is taken; or
             'timm::NAME', a model of timm.
+        options: Of ``--cfg-options``. Defaults to None.
 
     Raises:
-        ValueError: If there is no such config.
+        ValueError: If there is no such config, or the options cannot be right for it.
         FileNotFoundError: If the config file does not exist.
     """
-    package, _, name = config.rpartition('::')
-    if package == 'timm':
-        return dict(type='TIMMBackbone', model_name=name)
-    model = find_model_config(config)
+    found = find_evaluated(config, options)
+    if config.startswith(TIMM):
+        return dict(type='TIMMBackbone', model_name=config.removeprefix(TIMM))
+    model = find_model_config(found)
     return dict(model.get('backbone', model))
 
 
@@ -56,6 +60,7 @@ def measure_backbone(
     device: str = 'cpu',
     amp: str | None = None,
     seconds: float = 5.0,
+    options: dict[str, Any] | None = None,
 ) -> Throughput:
     """Build a backbone and measure it, best in a process of its own.
 
@@ -66,12 +71,13 @@ def measure_backbone(
         device: Defaults to 'cpu'.
         amp: Type of autocast, e.g. 'bfloat16'. Defaults to None, float32.
         seconds: Time to measure. Defaults to 5.
+        options: Of ``--cfg-options``. Defaults to None.
 
     Returns:
         The measurements.
     """
     init_default_scope('mmpretrain')
-    cfg = backbone_config(config)
+    cfg = backbone_config(config, options)
     if device == 'cpu' and type_name(cfg.get('norm_cfg')) in _SYNCED:
         cfg['norm_cfg'] = dict(type='BN')
     model = MODELS.build(cfg)

@@ -43,11 +43,13 @@ def read_columns(path: str, settings: list[dict[str, Any]]) -> list[Column]:
                 f'{path} is no file of results of this tool; name another with --out.'
             ) from error
     for column, other in zip(columns, known, strict=False):
-        if other['settings'] != column['settings']:
+        # In the file tuples of the options are lists.
+        if other['settings'] != json.loads(json.dumps(column['settings'])):
             raise ValueError(
                 f'{path} has results of {other["settings"]}, not of '
                 f'{column["settings"]}; name another file with --out.'
             )
+        other['settings'] = column['settings']
     return [*known, *columns[len(known) :]]
 
 
@@ -70,6 +72,12 @@ def labels(columns: list[Column]) -> list[str]:
         more = [Path(one[key]).stem for one in settings]
         if len(set(more)) > 1:
             short = [', '.join(pair) for pair in zip(short, more, strict=True)]
+    changes = [one.get('cfg_options') or {} for one in settings]
+    if len(set(short)) < len(short) and changes[0] != changes[-1]:
+        short = [
+            ', '.join([name, *(f'{key}={value}' for key, value in change.items())])
+            for name, change in zip(short, changes, strict=True)
+        ]
     if len(set(short)) < len(short):
         # Files of one name in different folders.
         paths = [Path(one['checkpoint']) for one in settings]

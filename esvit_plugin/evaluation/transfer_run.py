@@ -7,7 +7,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..engine.cli import Failure, describe
-from .loading import load_backbone, network_of
+from .dumped_config import evaluated_config
+from .loading import find_evaluated, load_backbone, network_of
 from .transfer import check_data, evaluate, in_order, load_data_config
 from .transfer_results import Column, labels, read_columns, table, write_columns
 
@@ -18,6 +19,7 @@ def model_settings(
     student: bool = False,
     features: str = 'pooled',
     num_blocks: int = 4,
+    options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What decides the results of a model.
 
@@ -27,17 +29,20 @@ def model_settings(
         student: Whether an ``EsViT``'s student is evaluated. Defaults to False.
         features: As for ``FrozenBackbone.feature_function``. Defaults to 'pooled'.
         num_blocks: How many of the last blocks. Defaults to 4.
+        options: Of ``--cfg-options``. Defaults to None.
 
     Raises:
-        ValueError: As ``network_of``.
+        ValueError: As ``find_evaluated`` and ``network_of``.
     """
-    return dict(
+    settings = dict(
         config=config,
         checkpoint=checkpoint,
-        source=network_of(config, student),
+        source=network_of(find_evaluated(config, options), student),
         features=features,
         num_blocks=num_blocks if features == 'last_blocks' else None,
     )
+    # Only where there are any: files of older versions have none.
+    return {**settings, 'cfg_options': options} if options else settings
 
 
 def evaluate_models(
@@ -135,9 +140,11 @@ class _Evaluator:
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.model = load_backbone(
-            settings['config'], settings['checkpoint'], settings['source'] == 'student'
-        ).to(get_device())
+        checkpoint, options = settings['checkpoint'], settings.get('cfg_options')
+        student = settings['source'] == 'student'
+        with evaluated_config(settings['config'], checkpoint, options) as config:
+            self.model = load_backbone(config, checkpoint, student)
+        self.model.to(get_device())
         self.extract = self.model.feature_function(
             settings['features'], settings['num_blocks'] or 1
         )

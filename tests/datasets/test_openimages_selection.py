@@ -302,7 +302,7 @@ def test_the_tool_writes_nothing_otherwise(tmp_path, monkeypatch):
         ([path, '-o', path], ValueError, 'is not overwritten'),
         (['gone.csv', path, '-o', link], ValueError, 'is not overwritten'),
         (['gone.csv', '-o', out], FileNotFoundError, 'no file of labels gone.csv'),
-        ([path, '-o', tmp_path / 'a/b'], FileNotFoundError, 'make it first'),
+        ([path, '-o', f'{path}/b'], NotADirectoryError, 'is no folder; name another'),
         ([path, '-o', out, '--min-images', 0], ValueError, 'min-images must be >= 1'),
         ([path, '-o', out, '--min-confidence', 0], ValueError, 'above 0 .*got 0.0'),
         ([path, '-o', out, '--min-confidence', 'nan'], ValueError, 'above 0 .*got nan'),

@@ -138,8 +138,19 @@ def test_outputs(tmp_path):
     cli.check_output(str(tmp_path / 'new'), str(file))
     with pytest.raises(ValueError, match='is what is read'):
         cli.check_output(str(file), 'other', os.path.relpath(file))
+    cli.check_output(str(tmp_path / 'new' / 'deep' / 'b.txt'), str(file))
     cli.check_output_folder(str(tmp_path / 'new' / 'deep'))
-    with pytest.raises(NotADirectoryError, match='a.txt is a file'):
+    link = tmp_path / 'link'
+    link.symlink_to(tmp_path / 'none')
+    for wrong in (file, link):
+        with pytest.raises(NotADirectoryError, match=f'{wrong} is no folder; name an'):
+            cli.check_output(str(wrong / 'deep' / 'b.txt'))
+    for folder in (f'{tmp_path}', f'{tmp_path}/', f'{tmp_path}/new/'):
+        with pytest.raises(ValueError, match='is a folder; name a file to write'):
+            cli.check_output(folder)
+    # Looking makes none.
+    assert sorted(os.listdir(tmp_path)) == ['a.txt', 'link']
+    with pytest.raises(NotADirectoryError, match='a.txt is no folder'):
         cli.check_output_folder(str(file / 'deep'))
     with pytest.raises(ValueError, match='--batch-size must be >= 1, got 0'):
         cli.check_at_least(1, size=None, batch_size=0)
@@ -150,6 +161,7 @@ def test_folders_that_cannot_be_written_to(tmp_path):
     tmp_path.chmod(0o500)
     for check, path in (
         (cli.check_output, tmp_path / 'a'),
+        (cli.check_output, tmp_path / 'new' / 'a'),
         (cli.check_output_folder, tmp_path / 'a'),
     ):
         with pytest.raises(PermissionError, match='cannot be written to'):

@@ -13,6 +13,9 @@ from support.paths import ROOT
 from support.small_configs import SMALL, WIDTH
 from support.tools import call, last_line, run, tool
 
+from esvit_plugin.apis import find_config, find_model_config
+from esvit_plugin.evaluation.dumped_config import differences, read_dump
+
 DEMO = ROOT / 'configs' / 'demo'
 # The demo in seconds: few crops, narrow heads.
 QUICK = [
@@ -58,6 +61,14 @@ def trained(tmp_path_factory):
 def test_knn_of_teacher_and_student(trained):
     args = (DEMO / 'esvit_swin_photos.py', trained, '--k', 10, 20)
     options = ('--cfg-options', *FEW, *NARROW)
+    # What the training has left is the config with these options.
+    narrow = {name: int(value) for name, value in (o.split('=') for o in NARROW)}
+    dump = read_dump(str(trained.parent / 'esvit_swin_photos.py'))
+    given = find_config(str(args[0]), narrow)
+    assert differences(find_model_config(dump), find_model_config(given)) == []
+    said = r'(?s)The model of .*\.hidden_channels is 64 there, .*give that config'
+    with pytest.raises(ValueError, match=said):
+        run('knn.py', *args, '--cfg-options', *FEW)
     teacher = run('knn.py', *args, *options)
     student = run('knn.py', *args, '--student', *options)
     rows = [
@@ -104,6 +115,9 @@ def test_linear_probe_of_the_frozen_teacher_by_prefix(trained, tmp_path):
         *options,
     )
     assert 'accuracy/top1' in metrics.read_text()
+    # The config of the training stays beside the checkpoint.
+    names = {path.name for path in tmp_path.glob('*.py')}
+    assert names == {'linear_swin_photos.py', 'test_linear_swin_photos.py'}
 
 
 def test_own_folder_by_one_option(tmp_path):

@@ -181,7 +181,7 @@ def test_features_of_nothing_are_refused(tmp_path, capsys):
         run('extract_features.py', *args, tmp_path, '-o', 'o.npz', '--batch-size=0')
     with pytest.raises(SystemExit):
         run('extract_features.py', *args, tmp_path, '-o', 'out.txt')
-    assert 'must be an .npz file in an existing folder' in capsys.readouterr().err
+    assert '--out must be an .npz file: out.txt' in capsys.readouterr().err
 
 
 def test_files_that_are_read_are_not_overwritten(tmp_path):
@@ -197,8 +197,8 @@ def test_files_that_are_read_are_not_overwritten(tmp_path):
         for out in (checkpoint, link):
             with pytest.raises(ValueError, match='is what is read, and is not overwr'):
                 run(*call, out)
-        with pytest.raises(FileNotFoundError, match='The folder of .* make it first'):
-            run(*call, tmp_path / 'none' / 'out.pth')
+        with pytest.raises(NotADirectoryError, match='checkpoint.pth is no folder'):
+            run(*call, checkpoint / 'out.pth')
         with pytest.raises(ValueError, match='is a folder; name a file to write'):
             run(*call, tmp_path)
     assert checkpoint.read_bytes() == before
@@ -284,6 +284,8 @@ def test_throughput(tmp_path):
         '--size=64',
         '--seconds=0.1',
         '--device=cpu',
+        '--cfg-options',
+        'model.backbone.drop_path_rate=0.1',
     )
     lines = [line.split(' | ') for line in output.splitlines() if line[:2] == '| ']
     millions = sum(p.numel() for p in model.backbone.parameters()) / 1e6
@@ -295,5 +297,13 @@ def test_throughput(tmp_path):
     row = measure_backbone(name, batch_size=2, size=64, seconds=0.1)
     assert row.flops > 0.05 and row.images_per_s > 0
     assert table({name: [row]}).splitlines()[2].startswith(f'| {name} | ')
+    narrow = {'model.backbone.arch.depths': [1, 1, 1, 1]}
+    row = measure_backbone(str(config), 2, 64, seconds=0.1, options=narrow)
+    assert row.parameters < 0.9 * millions
+    # What the paper says is of the backbone as it is.
+    cells = [table({'esvit_swin_t': [row]}, changed) for changed in (False, True)]
+    assert [cell.splitlines()[2].split(' | ')[4] for cell in cells] == ['808', '']
+    with pytest.raises(ValueError, match='--cfg-options a: timm::resnet10t is no conf'):
+        run('analysis_tools/throughput.py', name, '--cfg-options', 'a=1')
     with pytest.raises(ValueError, match="no config of the name 'esvit_huge'"):
         run('analysis_tools/throughput.py', 'esvit_huge')

@@ -285,9 +285,13 @@ def test_mistakes_are_named_before_anything_runs(setup):
     (folder / 'results.json').write_text('[]')
     with pytest.raises(ValueError, match='no file of results'):
         run('transfer.py', *args, '--datasets', 'fer2013', *out)
-    for wrong in (folder / 'results.txt', folder / 'none' / 'results.json'):
-        with pytest.raises(SystemExit):
-            run('transfer.py', *args, '-o', wrong)
+    with pytest.raises(SystemExit):
+        run('transfer.py', *args, '-o', folder / 'results.txt')
+    with pytest.raises(NotADirectoryError, match=r'results\.json is no folder'):
+        run('transfer.py', *args, '-o', folder / 'results.json' / 'a.json')
+    with pytest.raises(FileNotFoundError, match='data folders do not exist'):
+        run('transfer.py', *args, '-o', folder / 'none' / 'results.json')
+    assert not (folder / 'none').exists()
 
 
 def test_labels_are_the_classes(setup):

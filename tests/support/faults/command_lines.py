@@ -38,7 +38,7 @@ COMMANDS = [
     (f'{KNN} --temperature nan', 'nan', 'above 0|at least'),
     (f'{EXTRACT}', '-o', 'required'),
     (f'{EXTRACT} -o {{out}}.txt', 'txt', 'npz'),
-    (f'{EXTRACT} -o nowhere/a.npz', 'nowhere', 'existing folder|folder'),
+    (f'{EXTRACT} -o {{checkpoint}}/a.npz', 'epoch_3.pth', 'no folder'),
     (f'{EXTRACT} -o {{out}}.npz --keys pooed', 'pooed', 'pooled'),
     (f'{EXTRACT} -o {{out}}.npz --size 0', 'size', '>= ?1|above 0'),
     (f'{EXTRACT} -o {{out}}.npz --size abc', 'abc', 'int'),
@@ -123,9 +123,9 @@ COMMANDS = [
     (f'{TEST} {{checkpoint}}', 'epoch_3.pth', 'head'),
     ('test.py {tiny} {checkpoint}', 'tiny.py', 'knn.py|classifier'),
     (
-        f'{TEST} {{classified}} --out nowhere/m.json --work-dir {{out}}',
-        'nowhere',
-        'folder',
+        f'{TEST} {{classified}} --out {{classified}}/m.json --work-dir {{out}}',
+        'classified.pth',
+        'no folder',
     ),
     (f'{EXTRACT} nowhere -o {{out}}.npz', 'nowhere', 'exist|no '),
     (
@@ -186,7 +186,7 @@ COMMANDS = [
         'epoch_3.pth',
         'input|same|other|overwrit',
     ),
-    (f'{BACKBONE} {{checkpoint}} nowhere/x.pth', 'nowhere', 'folder'),
+    (f'{BACKBONE} {{checkpoint}} {{checkpoint}}/x.pth', 'epoch_3.pth', 'no folder'),
     (f'{RELEASED} {{text}} {{out}}.pth', 'text.txt', 'checkpoint'),
     (
         f'{RELEASED} {{checkpoint}} {{out}}.pth',
