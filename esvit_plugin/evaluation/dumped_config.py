@@ -29,7 +29,7 @@ _NOT_SET = object()
 class Difference(NamedTuple):
     """A setting that differs.
 
-    Attributes:
+    Args:
         name: Dotted name, as of ``--cfg-options``.
         dumped: Its value in the dumped config.
         given: Its value in the given config.
