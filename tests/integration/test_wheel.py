@@ -118,7 +118,7 @@ def test_a_wheel_has_one_copy_of_each_config(wheel):
 def test_the_package_is_that_of_the_wheel(esvit):
     code = (
         'import esvit_plugin, mmpretrain\n'
-        'from esvit_plugin.apis import config_path\n'
+        'from esvit_plugin.engine.configs import config_path\n'
         'from mmengine.hub import get_config\n'
         'print(esvit_plugin.__file__)\n'
         "print(config_path('esvit_swin_photos'))\n"
