@@ -13,6 +13,7 @@ import torch
 from .. import get_model
 from ..engine.checkpoints import save_weights
 from ..engine.cli import check_output
+from ..models.checks import height_and_width
 from ..models.conversion.timm_export import to_timm
 
 
@@ -33,8 +34,8 @@ def main() -> None:
     other: Any = timm.create_model(**arguments)
     other.load_state_dict(state_dict, strict=True)
     other.eval()
-    size = arguments.get('img_size', 224)
-    images = torch.randn(2, 3, size, size)
+    sides = height_and_width('timm', arguments.get('img_size', 224))
+    images = torch.randn(2, 3, *sides)
     with torch.no_grad():
         features = other.forward_features(images)
         if features.dim() == 4:  # channels last
