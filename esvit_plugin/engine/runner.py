@@ -71,9 +71,10 @@ class EsViTRunner(Runner):
         """Build the runner of a config, after checking its names and values."""
         from .class_count import fill_num_classes
         from .config_checks import check_config
-        from .configs import drop_late_schedules
+        from .configs import drop_late_schedules, expand_home
 
         check_config(cfg)
+        expand_home(cfg)
         drop_late_schedules(cfg)
         fill_num_classes(cfg)
         return super().from_cfg(cfg)
