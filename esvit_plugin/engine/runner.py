@@ -70,10 +70,11 @@ class EsViTRunner(Runner):
     def from_cfg(cls, cfg: Any) -> Runner:
         """Build the runner of a config, after checking its names and values."""
         from .class_count import fill_num_classes, hand_on
-        from .config_checks import check_config
+        from .config_checks import check_channels, check_config
         from .configs import drop_late_schedules, expand_home
 
         check_config(cfg)
+        check_channels(cfg)
         expand_home(cfg)
         drop_late_schedules(cfg)
         built: dict[str, Any] = {}
