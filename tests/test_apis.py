@@ -129,3 +129,10 @@ def test_what_does_not_fit_is_refused(tmp_path):
     )
     with pytest.raises(RuntimeError, match=r'head\.fc\.weight'):
         get_model(classifier, path)
+
+
+def test_a_backbone_of_other_channels_is_for_plain_pytorch():
+    rgb = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    model = get_model(dict(small_model(in_channels=4), data_preprocessor=rgb))
+    view, _ = model.encode(torch.randn(1, 4, 64, 64))
+    assert view.shape == (1, 128)

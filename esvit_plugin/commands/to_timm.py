@@ -15,6 +15,7 @@ from ..engine.checkpoints import save_weights
 from ..engine.cli import check_output
 from ..engine.options import add_config_options
 from ..evaluation.dumped_config import evaluated_config
+from ..models.checks import height_and_width
 from ..models.conversion.timm_export import to_timm
 
 
@@ -37,8 +38,8 @@ def main() -> None:
     other: Any = timm.create_model(**arguments)
     other.load_state_dict(state_dict, strict=True)
     other.eval()
-    size = arguments.get('img_size', 224)
-    images = torch.randn(2, 3, size, size)
+    sides = height_and_width('timm', arguments.get('img_size', 224))
+    images = torch.randn(2, 3, *sides)
     with torch.no_grad():
         features = other.forward_features(images)
         if features.dim() == 4:  # channels last

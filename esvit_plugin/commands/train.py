@@ -8,8 +8,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import AmpOptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 
-from ..engine.launch import build_runner, prepare_launch
+from ..engine.launch import prepare_launch
 from ..engine.options import add_launch_options, load_run_config, set_loader_options
+from ..engine.training_data import build_training_runner
 from ..type_names import type_name
 
 _AMP_WRAPPERS = {
@@ -94,4 +95,4 @@ def main() -> None:
     cfg = load_run_config(args)
     merge_args(cfg, args)
     prepare_launch(cfg, args.launcher)
-    build_runner(cfg).train()
+    build_training_runner(cfg).train()

@@ -89,8 +89,8 @@ class UnlabeledFolder(CustomDataset):
             )
         super().__init__(
             data_root=os.path.expanduser(os.fspath(data_root)),
-            data_prefix=data_prefix,
-            ann_file=ann_file,
+            data_prefix=os.path.expanduser(data_prefix),
+            ann_file=os.path.expanduser(ann_file),
             with_label=False,
             extensions=extensions,
             **kwargs,

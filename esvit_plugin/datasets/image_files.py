@@ -52,7 +52,7 @@ class ImageFiles(Dataset):
     def __init__(self, sources: Sequence[str], size: int = 224) -> None:
         self.paths: list[str] = []
         skipped: list[str] = []
-        for source in sources:
+        for source in map(os.path.expanduser, sources):
             if os.path.isdir(source):
                 names = walk_files(source, skipped)
                 images = (name for name in names if name.lower().endswith(EXTENSIONS))

@@ -1,10 +1,12 @@
 """The number of classes, taken from the images."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
 from .config_checks import dicts
@@ -13,11 +15,42 @@ from .config_checks import dicts
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def fill_num_classes(cfg: Config) -> None:
+def build_dataset(cfg: Config, name: str) -> Any:
+    """Build the data set of a loader before there is a Runner.
+
+    Args:
+        cfg: The config.
+        name: Of the loader, such as 'train_dataloader'.
+    """
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
+    # Data sets may change the settings of what they build.
+    dataset = DATASETS.build(copy.deepcopy(cfg[name]['dataset']))
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    return dataset
+
+
+def hand_on(runner: Runner, built: dict[str, Any]) -> None:
+    """Let a Runner take data sets that are built, as many take minutes.
+
+    Args:
+        runner: The Runner, which has built none yet.
+        built: The data sets by the names of their loaders.
+    """
+    for name, dataset in built.items():
+        loader = getattr(runner, f'_{name}')
+        # A function, as mmengine copies what it is given and builds what is a dict.
+        call = dict(type=lambda dataset=dataset: dataset)
+        setattr(runner, f'_{name}', {**loader, 'dataset': call})
+
+
+def fill_num_classes(cfg: Config, built: dict[str, Any] | None = None) -> None:
     """Take from the images each ``num_classes`` of the model that is None.
 
     Args:
         cfg: The config; its model is completed.
+        built: Data sets that are built, by the names of their loaders; those that this
+            builds are added. Defaults to None.
 
     Raises:
         ValueError: If the images have no classes, or a metric wants more of them than
@@ -25,7 +58,7 @@ def fill_num_classes(cfg: Config) -> None:
     """
     model = cfg.get('model') or {}
     if has_open_classes(model):
-        fill_classes(model, _count_classes(cfg))
+        fill_classes(model, _count_classes(cfg, {} if built is None else built))
     counts = [n['num_classes'] for n in _nodes(model)]
     counts = [count for count in counts if isinstance(count, int)]
     if counts:
@@ -65,7 +98,7 @@ def _nodes(model: Mapping[str, Any]) -> list[dict]:
     return [node for _, node in dicts(model) if 'num_classes' in node]
 
 
-def _count_classes(cfg: Config) -> int:
+def _count_classes(cfg: Config, built: dict[str, Any]) -> int:
     """The number of classes of the images to train on."""
     name = next((name for name in _LOADERS if cfg.get(name)), None)
     if name is None:
@@ -73,11 +106,12 @@ def _count_classes(cfg: Config) -> int:
             'num_classes of the model is None, to be taken from the images, but the '
             f'config has none of {", ".join(_LOADERS)}: give a number.'
         )
-    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
-    dataset = DATASETS.build(cfg[name].dataset)
+    if name not in built:
+        built[name] = build_dataset(cfg, name)
+    dataset = built[name]
     classes = getattr(dataset, 'CLASSES', None)
     if classes:
-        _check_same_classes(cfg, name, classes)
+        _check_same_classes(cfg, name, classes, built)
         return len(classes)
     # Lists of mmpretrain have labels without names.
     records = map(dataset.get_data_info, range(len(dataset)))
@@ -91,12 +125,16 @@ def _count_classes(cfg: Config) -> int:
     return max(labels) + 1
 
 
-def _check_same_classes(cfg: Config, name: str, classes: Sequence[str]) -> None:
+def _check_same_classes(
+    cfg: Config, name: str, classes: Sequence[str], built: dict[str, Any]
+) -> None:
     """Refuse images to validate on that number their classes in another way."""
     for other in _LOADERS:
         if other == name or not cfg.get(other):
             continue
-        theirs = getattr(DATASETS.build(cfg[other].dataset), 'CLASSES', None)
+        if other not in built:
+            built[other] = build_dataset(cfg, other)
+        theirs = getattr(built[other], 'CLASSES', None)
         if theirs and list(theirs) != list(classes):
             differing = sorted(set(theirs) ^ set(classes)) or theirs
             raise ValueError(

@@ -27,6 +27,7 @@ from .spelling import distance, nearest, similar
 __all__ = [
     'Arguments',
     'arguments',
+    'check_channels',
     'check_config',
     'check_knn',
     'check_options',
@@ -44,6 +45,9 @@ VARIABLES = {'find_unused_parameters', 'sync_bn', 'model_wrapper_cfg', 'compile'
 VARIABLES |= {'custom_imports', 'runner_type', 'knn', 'data_root'}
 # Settings that are file or folder names.
 PATHS = ('data_root', 'ann_file', 'load_from', 'checkpoint', 'work_dir')
+
+# What backbones of mmpretrain and timm call the number of an image's channels.
+CHANNELS = {'in_channels', 'in_chans', 'img_channels'}
 
 
 def check_config(cfg: Config | Mapping) -> None:
@@ -66,6 +70,41 @@ def check_config(cfg: Config | Mapping) -> None:
     for path, node in dicts(settings.get('optim_wrapper') or {}, 'optim_wrapper'):
         _check_optimizer(path, node)
     check_work_dir(settings.get('work_dir'))
+
+
+def check_channels(cfg: Config | Mapping) -> None:
+    """Refuse to train a backbone on images of another number of channels.
+
+    Args:
+        cfg: The whole config. Nothing is said against a backbone of other channels
+            where images are neither cut by ``MultiCrop`` nor normalised as RGB.
+
+    Raises:
+        ValueError: If it takes another number than three.
+    """
+    model = cfg.get('model')
+    if not isinstance(model, Mapping):
+        return
+    preprocessors = model.get('data_preprocessor'), cfg.get('data_preprocessor')
+    means = [p.get('mean') for p in preprocessors if isinstance(p, Mapping)]
+    is_rgb = any(isinstance(m, list | tuple) and len(m) == 3 for m in means)
+    loader = cfg.get('train_dataloader')
+    is_cropped = any(
+        type_name(node) in ('MultiCrop', 'DeviceMultiCrop') for _, node in dicts(loader)
+    )
+    if not is_rgb and not is_cropped:
+        return
+    for path, node in dicts(model, 'model'):
+        if not path.endswith(('backbone', 'backbone.patch_cfg')):
+            continue
+        for name in CHANNELS & set(node):
+            if node[name] != 3:
+                raise ValueError(
+                    f'{path}.{name}={node[name]!r}: images are read, augmented and '
+                    'normalised as RGB. Set it to 3, as grey images are read as RGB, '
+                    'too; a backbone of other channels is for plain PyTorch, with '
+                    'images and a loop of your own.'
+                )
 
 
 def check_paths(cfg: Config, options: Mapping[str, Any]) -> None:

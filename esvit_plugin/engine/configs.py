@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from mmengine.logging import print_log
 
 from ..type_names import type_name
 from .cli import describe
-from .config_checks import check_config, check_options, check_paths, dicts
+from .config_checks import PATHS, check_config, check_options, check_paths, dicts
 
 # A link in a checkout.
 CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
+# Settings that name files and folders.
+LOCATIONS = {*PATHS, 'data_prefix', 'tsv_file', 'zip_file', 'selection', 'out_dir'}
 CONFIG_ENDINGS = ('.py', '.json', '.yaml', '.yml')
 
 
@@ -85,7 +88,31 @@ def apply_options(cfg: Config, options: dict[str, Any] | None, path: str) -> Con
     import_custom_modules(cfg, path)
     check_options(old, cfg, options)
     check_config(cfg)
+    expand_home(cfg)
     return cfg
+
+
+def expand_home(cfg: Config | Mapping) -> None:
+    """Write out the ``~`` of all files and folders, as most data sets do not.
+
+    Args:
+        cfg: The config, or the settings of one; changed in place.
+    """
+    for _, node in dicts(getattr(cfg, '_cfg_dict', cfg)):
+        for name in LOCATIONS & set(node):
+            node[name] = _without_home(node[name])
+
+
+def _without_home(value: Any) -> Any:
+    """A path, or those in a list or by name, with ``~`` written out."""
+    if isinstance(value, str | os.PathLike):
+        text = os.fspath(value)
+        return os.path.expanduser(text) if text[:1] == '~' else value
+    if isinstance(value, list | tuple):
+        return type(value)(map(_without_home, value))
+    if isinstance(value, Mapping):
+        return {name: _without_home(part) for name, part in value.items()}
+    return value
 
 
 def _replace_data_root(cfg: Config, old: set[str]) -> None:

@@ -53,6 +53,24 @@ def skipped_batches(loader: DataLoader, number: int) -> Iterator[None]:
     sampler.number = 0
 
 
+def no_iteration(
+    images: int, batch_size: int | None, processes: int, drop_last: bool
+) -> ValueError:
+    """The error of a data set that is smaller than a batch.
+
+    Args:
+        images: How many there are.
+        batch_size: Of a process.
+        processes: How many there are.
+        drop_last: Whether a last batch that is smaller is left out.
+    """
+    return ValueError(
+        f'{images} images, batch {batch_size} x {processes}, drop_last={drop_last}: no '
+        'iteration. Set a smaller train_dataloader.batch_size or '
+        'train_dataloader.drop_last=False.'
+    )
+
+
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """mmengine's ``EpochBasedTrainLoop`` that can begin inside an epoch.
@@ -73,12 +91,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         if not len(self.dataloader):
             loader, processes = self.dataloader, get_world_size()
-            raise ValueError(
-                f'{len(loader.dataset)} images, batch {loader.batch_size} x '
-                f'{processes}, drop_last={loader.drop_last}: no iteration. Set a '
-                'smaller train_dataloader.batch_size or train_dataloader.drop_last='
-                'False.'
-            )
+            images = len(loader.dataset)
+            raise no_iteration(images, loader.batch_size, processes, loader.drop_last)
 
     def run_epoch(self) -> None:
         """Train one epoch, or the rest of it."""

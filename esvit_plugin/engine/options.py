@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from .config_checks import check_work_dir, dicts
+from .config_checks import check_channels, check_work_dir, dicts
 from .configs import check_data_roots, drop_late_schedules, load_config
 from .launch import LAUNCHERS
 
@@ -124,6 +124,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
             be made.
     """
     cfg = load_config(args.config, args.cfg_options)
+    check_channels(cfg)
     check_data_roots(cfg)
     drop_late_schedules(cfg)
     set_work_dir(cfg, args)

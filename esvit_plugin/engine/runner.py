@@ -69,14 +69,19 @@ class EsViTRunner(Runner):
     @classmethod
     def from_cfg(cls, cfg: Any) -> Runner:
         """Build the runner of a config, after checking its names and values."""
-        from .class_count import fill_num_classes
-        from .config_checks import check_config
-        from .configs import drop_late_schedules
+        from .class_count import fill_num_classes, hand_on
+        from .config_checks import check_channels, check_config
+        from .configs import drop_late_schedules, expand_home
 
         check_config(cfg)
+        check_channels(cfg)
+        expand_home(cfg)
         drop_late_schedules(cfg)
-        fill_num_classes(cfg)
-        return super().from_cfg(cfg)
+        built: dict[str, Any] = {}
+        fill_num_classes(cfg, built)
+        runner = super().from_cfg(cfg)
+        hand_on(runner, built)
+        return runner
 
     def register_default_hooks(
         self, hooks: dict[str, Hook | dict | None] | None = None

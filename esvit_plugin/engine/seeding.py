@@ -1,16 +1,87 @@
 """Augmentation that depends on seed, epoch and image alone."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
+# Which item of a wrapped data set is being made.
+_item: ContextVar[int | None] = ContextVar('item', default=None)
+
+
+@contextmanager
+def making_item(index: int | None) -> Iterator[None]:
+    """Tell ``SeededPipeline`` which item of a wrapped data set it makes.
+
+    Args:
+        index: Its index there; None where no data set is wrapped.
+    """
+    token = _item.set(index)
+    try:
+        yield
+    finally:
+        _item.reset(token)
+
+
+class NumberedDataset:
+    """A wrapped data set whose seeded pipelines know which of its items they make.
+
+    ``RepeatDataset`` and the like only hand on the index of the image in the data set
+    within, which is the same for all copies of an image.
+
+    Args:
+        dataset: The data set, whose attributes are those of this one, too.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __getattr__(self, name: str) -> Any:
+        # Not what copies and loaders look for, such as __getitems__.
+        if name == '_dataset' or name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self._dataset, name)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        with making_item(int(index) % len(self)):
+            return self._dataset[index]
+
+
+def with_pipelines(dataset: Any) -> Iterator[Any]:
+    """The data sets with a pipeline: one itself, or those inside its wrappers."""
+    dataset = unnumbered(dataset)
+    if getattr(dataset, 'pipeline', None) is not None:
+        yield dataset
+    for inner in getattr(dataset, 'datasets', None) or [
+        getattr(dataset, 'dataset', None)
+    ]:
+        if inner is not None:
+            yield from with_pipelines(inner)
+
+
+def unnumbered(dataset: Any) -> Any:
+    """The data set in a ``NumberedDataset``, or in mmengine's of fewer batches.
+
+    These pass on what is asked of them, but not what is set.
+    """
+    while (inner := getattr(dataset, '__dict__', {}).get('_dataset')) is not None:
+        dataset = inner
+    return dataset
+
 
 class SeededPipeline:
     """A pipeline whose random numbers follow from (seed, epoch, ``sample_idx``).
+
+    In a ``NumberedDataset`` they follow from the item's index there, too, and the
+    sample has it as ``item_idx`` for transforms with generators of their own.
 
     Transforms of mmcv, mmpretrain and torchvision draw from the global generators of
     Python, numpy and torch. Those of a loader's workers depend on the number of
@@ -43,7 +114,13 @@ class SeededPipeline:
             return self.pipeline(data)
         worker = get_worker_info() is not None
         states = None if worker else _get_states()
-        _seed([seed % 2**63, epoch, int(data['sample_idx'])])
+        words = [seed % 2**63, epoch, int(data['sample_idx'])]
+        item = _item.get()
+        if item is not None:
+            # Besides sample_idx, so that what replaces a bad image is drawn anew.
+            words.append(item)
+            data['item_idx'] = item
+        _seed(words)
         try:
             return self.pipeline(data)
         finally:

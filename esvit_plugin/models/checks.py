@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -91,23 +92,47 @@ def check_drop_path(owner: str, drop_path_rate: float) -> None:
         )
 
 
-def check_at_least(owner: str, least: int, remedy: str, **sizes: int) -> None:
+def check_at_least(
+    owner: str, least: int, remedy: str, **sizes: int | Sequence[int]
+) -> None:
     """Refuse sizes below a number.
 
     Args:
         owner: Who takes them, for the message.
         least: The least allowed.
         remedy: What to pass instead.
-        **sizes: The options.
+        **sizes: The options, each one size or several.
 
     Raises:
         ValueError: If one is smaller.
     """
     for name, size in sizes.items():
-        if size < least:
+        if (min(size) if isinstance(size, Sequence) else size) < least:
             raise ValueError(
                 f'{owner}: {name} must be at least {least}, got {size}; {remedy}.'
             )
+
+
+def height_and_width(owner: str, img_size: Any) -> tuple[int, int]:
+    """The sides of an ``img_size``, which is one number or two.
+
+    Args:
+        owner: The backbone, for the message.
+        img_size: What it was given.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        ValueError: If it is neither a whole number nor two.
+    """
+    sides = img_size if isinstance(img_size, Sequence) else (img_size, img_size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+        raise ValueError(
+            f'{owner}: img_size must be one number of pixels or (height, width), got '
+            f'{img_size!r}.'
+        )
+    return int(sides[0]), int(sides[1])
 
 
 def check_image(owner: str, images: Tensor, patch: int) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..datasets.transforms.multi_crop import MultiCrop
-from ..engine.seeding import SeededPipeline
+from ..engine.seeding import SeededPipeline, making_item
 from .figures import new_figure
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def sample_views(
             cannot be read.
     """
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
-    dataset_cfg = _innermost((cfg.get('train_dataloader') or {}).get('dataset'))
+    whole = (cfg.get('train_dataloader') or {}).get('dataset')
+    dataset_cfg = _innermost(whole)
+    is_wrapped = dataset_cfg != whole
     steps = list(Compose(dataset_cfg['pipeline']).transforms)
     crops = [step for step in _nested(steps) if isinstance(step, MultiCrop)]
     is_rgb = any(crop.channel_order == 'rgb' for crop in crops)
@@ -99,7 +101,9 @@ def sample_views(
         pipeline.set_epoch(seed, epoch)
         for crop in crops:
             crop.set_epoch(seed, epoch)
-        packed = pipeline(sample)
+        # Of a repeated or joined set the first copies, or those of the first part.
+        with making_item(sample['sample_idx'] if is_wrapped else None):
+            packed = pipeline(sample)
         if packed is None or keep.image is None:
             raise ValueError(f'{name} cannot be read as an image.')
         image = keep.image.reshape(*keep.image.shape[:2], -1)

@@ -1,18 +1,23 @@
 """Mistakes in configs and on the command line, found without building anything."""
 
+from argparse import Namespace
+
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 from support.paths import CONFIGS
 
+from esvit_plugin.engine import EsViTRunner
 from esvit_plugin.engine.config_checks import (
     Arguments,
     arguments,
+    check_channels,
     check_work_dir,
     distance,
     similar,
 )
 from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.options import load_run_config
 
 DEMO = str(CONFIGS / 'demo' / 'esvit_swin_photos.py')
 LINEAR = str(CONFIGS / 'demo' / 'linear_swin_photos.py')
@@ -219,3 +224,45 @@ def test_arguments_of_parents_count():
     assert arguments(Child) == Arguments(frozenset('abc'), False)
     assert arguments(Open) == Arguments(frozenset('d'), True)
     assert arguments(lambda x, *y: x) == Arguments(frozenset('x'), False)
+
+
+RGB = dict(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4])
+CROPS = dict(dataset=dict(pipeline=[dict(type='mmpretrain.MultiCrop')]))
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'setting'),
+    [
+        (dict(type='EsViTSwin', in_channels=1), 'model.backbone.in_channels=1'),
+        (dict(type='TIMMBackbone', in_chans=4), 'model.backbone.in_chans=4'),
+        (
+            dict(type='VisionTransformer', patch_cfg=dict(in_channels=2)),
+            'model.backbone.patch_cfg.in_channels=2',
+        ),
+    ],
+)
+def test_training_on_other_than_three_channels(backbone, setting):
+    model = dict(type='EsViT', backbone=backbone, neck=dict(in_channels=768))
+    for parts in (
+        dict(model=dict(model, data_preprocessor=RGB)),
+        dict(model=model, data_preprocessor=RGB),
+        dict(model=model, train_dataloader=CROPS),
+    ):
+        with pytest.raises(ValueError, match='grey images are read as RGB') as error:
+            check_channels(Config(parts))
+        assert setting in str(error.value)
+    # Of images of another kind; and for use without a Runner
+    check_channels(Config(dict(model=model)))
+    check_channels(Config(dict(model=model, data_preprocessor=dict(mean=[9.0]))))
+    check_channels(Config(dict(model=dict(type='EsViT', backbone=dict(in_channels=3)))))
+
+
+def test_channels_of_every_way_to_train(tmp_path):
+    options = {'model.backbone.in_channels': 1}
+    args = Namespace(config=DEMO, cfg_options=options, work_dir=str(tmp_path / 'run'))
+    with pytest.raises(ValueError, match='model.backbone.in_channels=1: images are'):
+        load_run_config(args)
+    cfg = load_config(DEMO, options)
+    with pytest.raises(ValueError, match='model.backbone.in_channels=1: images are'):
+        EsViTRunner.from_cfg(cfg)
+    assert not (tmp_path / 'run').exists()

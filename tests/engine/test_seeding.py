@@ -8,7 +8,7 @@ import torch
 from mmengine.dataset import Compose
 from mmengine.runner import Runner
 
-from esvit_plugin.engine.hooks.random_state_hook import _seed_pipelines, _transforms
+from esvit_plugin.engine.hooks.random_state_hook import _transforms, number_items
 from esvit_plugin.engine.seeding import SeededPipeline
 
 
@@ -89,7 +89,7 @@ def test_any_number_of_workers_gives_the_same_images(workers):
         loader = Runner.build_dataloader(
             {**cfg, 'num_workers': workers, 'persistent_workers': workers > 0}, seed=0
         )
-        _seed_pipelines(loader.dataset)
+        number_items(loader)
         (seeded,) = [
             t for t in _transforms(loader.dataset) if isinstance(t, SeededPipeline)
         ]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from esvit_plugin.apis import config_path, list_models
+from esvit_plugin.apis import list_models
+from esvit_plugin.engine.configs import config_path
 from esvit_plugin.engine.configs import load_config, read_config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from mmpretrain.registry import DATASETS
 from PIL import Image
 from support.tools import is_drawn, run
 
-from esvit_plugin.apis import config_path
+from esvit_plugin.engine.configs import config_path
 from esvit_plugin.datasets import load_photo
 from esvit_plugin.engine.configs import load_config
 from esvit_plugin.visualization import draw_views, sample_views

@@ -34,6 +34,29 @@ DEEP_STARTS = (
     b'\0\0\0\x0cjP  ',
     b'\xff\x4f\xff\x51',
 )
+# What images begin with that some decoder reads: those above, GIF, BMP, WebP,
+# OpenEXR, Radiance HDR, JPEG 2000, Sun raster, PAM and icons.
+IMAGE_STARTS = (
+    *DEEP_STARTS,
+    PNG_SIGNATURE,
+    JPEG_START,
+    b'GIF8',
+    b'BM',
+    b'RIFF',
+    b'v/1\x01',
+    b'#?R',
+    b'\x59\xa6\x6a\x95',
+    b'P1',
+    b'P4',
+    b'P7',
+    b'PF',
+    b'Pf',
+    b'\0\0\1\0',
+)
+# The kinds of files that begin with their length and 'ftyp'.
+HEIC_KINDS = (b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'mif1', b'msf1')
+AVIF_KINDS = (b'avif', b'avis')
+CONVERT = 'which the decoder does not read: convert it to JPEG or PNG'
 _pillow_lock = threading.RLock()
 
 
@@ -190,3 +213,25 @@ def may_be_deep(content: bytes) -> bool:
     if content.startswith(PNG_SIGNATURE):
         return content[24:25] == b'\x10'
     return content.startswith(DEEP_STARTS)
+
+
+def describe_unreadable(content: bytes) -> str:
+    """Say why a decoder may have refused a file, by what the file begins with.
+
+    Args:
+        content: The bytes of the file; not empty.
+
+    Returns:
+        The end of a sentence: that it is no image, an image of a kind that is not
+        read, or one that cannot be read.
+    """
+    kind = content[8:12] if content[4:8] == b'ftyp' else b''
+    if kind in HEIC_KINDS:
+        return f'it is a HEIC image, {CONVERT}'
+    if kind in AVIF_KINDS:
+        return f'it is an AVIF image, {CONVERT}'
+    if b'<svg' in content[:1024]:
+        return f'it is an SVG drawing, {CONVERT}'
+    if content.startswith(IMAGE_STARTS):
+        return 'the decoder cannot read it as an image'
+    return f'it is no image (it begins with {content[:16]!r})'

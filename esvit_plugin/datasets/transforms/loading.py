@@ -12,10 +12,18 @@ from mmcv.image.io import imread_flags
 from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
+from PIL import UnidentifiedImageError
 
 from ..paths import printable
 from .deep_image import decode_deep, warn_of_lost_bits
-from .image_header import image_size, is_truncated, jpeg_size, no_pillow_limit
+from .image_header import (
+    IMAGE_STARTS,
+    describe_unreadable,
+    image_size,
+    is_truncated,
+    jpeg_size,
+    no_pillow_limit,
+)
 
 # OpenCV's flags for decoding at 1/8, 1/4, 1/2, beside those of colour and orientation.
 REDUCED_FLAGS = {8: 64, 4: 32, 2: 16}
@@ -132,9 +140,10 @@ class LoadImage(LoadImageFromFile):
             return
         size = image_size(content)
         if size is None:
+            unchecked = ', or only where max_pixels=None leaves its size unchecked'
             raise OSError(
-                'the decoder cannot read it as an image, or only where max_pixels=None '
-                'leaves its size unchecked'
+                describe_unreadable(content)
+                + (unchecked if content.startswith(IMAGE_STARTS) else '')
             )
         if size[0] * size[1] > self.max_pixels:
             raise OSError(
@@ -155,8 +164,12 @@ class LoadImage(LoadImageFromFile):
     def _decode(self, content: bytes, flag: str | int) -> np.ndarray | None:
         # The size is checked already, and Pillow's own limit may be lower.
         pillow = self.imdecode_backend == 'pillow'
-        with no_pillow_limit() if pillow else contextlib.nullcontext():
+        with (
+            no_pillow_limit() if pillow else contextlib.nullcontext(),
+            contextlib.suppress(UnidentifiedImageError),
+        ):
             return mmcv.imfrombytes(content, flag=flag, backend=self.imdecode_backend)
+        return None
 
     def _read(self, results: dict) -> np.ndarray:
         """Return the decoded image; any exception means that the file is no good."""
@@ -172,7 +185,7 @@ class LoadImage(LoadImageFromFile):
         else:
             img = decode_deep(content, flag, self.bit_depth)
         if img is None:
-            raise OSError('the decoder cannot read it as an image')
+            raise OSError(describe_unreadable(content))
         if self.bit_depth is None and self.color_type != 'unchanged':
             pillow = self.imdecode_backend == 'pillow'
             path, owner = results['img_path'], type(self).__name__

@@ -31,6 +31,7 @@ class MultiCrop(BaseTransform):
 
     Required key: ``img``, uint8 of shape (H, W, 3), or (H, W) or (H, W, 1) for a grey
     image, which is replicated. Also ``sample_idx`` once :meth:`set_epoch` was called.
+    Optional key: ``item_idx``, its index among all that are joined or repeated.
     Modified keys: ``img``, a list with one contiguous uint8 tensor of shape
     (views, 3, size, size) per distinct size, in order of first appearance, channels in
     the order of the input; ``img_shape``, the (height, width) of the global views.
@@ -44,8 +45,8 @@ class MultiCrop(BaseTransform):
 
     Views are a function of (seed, epoch, ``sample_idx``) alone once :meth:`set_epoch`
     was called, so neither the number of workers or processes nor a resumed run
-    changes them. It follows that a sample which occurs twice in one epoch
-    (``RepeatDataset``) has the same views twice. Before that call, they come from
+    changes them. The copies of an image in a ``RepeatDataset`` or the like differ by
+    ``item_idx``, which ``RandomStateHook`` adds. Before that call, they come from
     numpy's global state, as in other transforms. A deep copy or an unpickled copy has
     its own seed and epoch; a data loader's workers share the original's, whether
     forked or spawned.
@@ -162,7 +163,10 @@ class MultiCrop(BaseTransform):
             )
         # Two words for each number: of numbers as they are, numpy would take as many
         # words as each needs, and different triples could give the same words.
-        key = np.array([seed, epoch, results['sample_idx']], dtype='<u8')
+        words = [seed, epoch, results['sample_idx']]
+        if 'item_idx' in results:
+            words.append(results['item_idx'])
+        key = np.array(words, dtype='<u8')
         return np.random.default_rng(key.view('<u4'))
 
     def _image(self, results: dict) -> np.ndarray:

@@ -11,8 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
+from torch.utils.data import DataLoader
 
-from ..seeding import SeededPipeline
+from ..seeding import NumberedDataset, SeededPipeline, unnumbered, with_pipelines
 
 _KEY = 'random_states'
 
@@ -26,8 +27,8 @@ class RandomStateHook(Hook):
       that stochastic depth and everything else random goes on where it stopped.
     - Transforms draw by seed, epoch and sample: ``MultiCrop`` is told seed and epoch,
       for others the global generators are seeded before each image
-      (``SeededPipeline``). A ``RepeatDataset`` is left alone, as its copies of an
-      image would be equal.
+      (``SeededPipeline``). In a ``RepeatDataset`` or the like each copy of an image
+      has draws of its own (``NumberedDataset``).
     - Data loaders and validation do not touch the training's random stream.
 
     With an iteration-based loop only the last point holds.
@@ -52,7 +53,7 @@ class RandomStateHook(Hook):
         if loader.generator is None:
             loader.generator = torch.Generator().manual_seed(runner.seed)
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
-            _seed_pipelines(loader.dataset)
+            number_items(loader)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Restore the random state after a resume; tell the epoch to transforms."""
@@ -119,24 +120,29 @@ class RandomStateHook(Hook):
 
 def _transforms(dataset: Any) -> list[Any]:
     """Transforms of a data set, also inside wrappers such as ``ConcatDataset``."""
-    pipeline = getattr(dataset, 'pipeline', None)
-    transforms = list(getattr(pipeline, 'transforms', []))
-    if isinstance(pipeline, SeededPipeline):
-        transforms.append(pipeline)
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    for item in inner:
-        if item is not None:
-            transforms += _transforms(item)
+    transforms: list[Any] = []
+    for inner in with_pipelines(dataset):
+        transforms += getattr(inner.pipeline, 'transforms', [])
+        if isinstance(inner.pipeline, SeededPipeline):
+            transforms.append(inner.pipeline)
     return transforms
 
 
-def _seed_pipelines(dataset: Any) -> None:
-    """Seed the pipelines of a data set, or of those that it joins."""
-    pipeline = getattr(dataset, 'pipeline', None)
-    if pipeline is not None and not isinstance(pipeline, SeededPipeline):
-        dataset.pipeline = SeededPipeline(pipeline)
-    for item in getattr(dataset, 'datasets', None) or []:
-        _seed_pipelines(item)
+def number_items(loader: DataLoader) -> None:
+    """Seed the pipelines of a loader's data set, by item where it is a wrapped one.
+
+    Args:
+        loader: The loader; its workers have not started.
+    """
+    dataset: Any = unnumbered(loader.dataset)
+    inner = list(with_pipelines(dataset))
+    for part in inner:
+        if not isinstance(part.pipeline, SeededPipeline):
+            part.pipeline = SeededPipeline(part.pipeline)
+    is_numbered = isinstance(loader.dataset, NumberedDataset)
+    if not is_numbered and any(part is not dataset for part in inner):
+        # A DataLoader does not let it be exchanged.
+        object.__setattr__(loader, 'dataset', NumberedDataset(loader.dataset))
 
 
 def _get_state() -> dict[str, Any]:

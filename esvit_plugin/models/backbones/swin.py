@@ -8,7 +8,13 @@ from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..checks import check_at_least, check_drop_path, check_image, check_stages
+from ..checks import (
+    check_at_least,
+    check_drop_path,
+    check_image,
+    check_stages,
+    height_and_width,
+)
 from ..utils import resize_bias_table
 from .swin_blocks import FusedPatchMerging, FusedSwinBlock
 
@@ -22,7 +28,8 @@ class EsViTSwin(SwinTransformer):
 
     - A stage whose grid at ``img_size`` is not larger than ``window_size`` uses a
       window of that grid's size and never shifts. At ``window_size=14`` and 224 px
-      stage 3 is 14x14 unshifted, and stage 4 has a 7x7 table.
+      stage 3 is 14x14 unshifted, and stage 4 has a 7x7 table. Of an oblong grid the
+      shorter side counts.
     - At any other input size each stage keeps that window. The map is zero-padded
       after the first norm up to a multiple of it; padded positions take part in
       attention; a shifted stage stays shifted even when its map fits one window.
@@ -34,8 +41,8 @@ class EsViTSwin(SwinTransformer):
     Args:
         arch: 'tiny', 'small', 'base', 'large' or a dict with ``embed_dims``,
             ``depths`` and ``num_heads``. Defaults to 'tiny'.
-        img_size: Input height and width in pixels that decide each stage's window.
-            Defaults to 224.
+        img_size: Input size in pixels, one number or (height, width), that decides
+            each stage's window. Defaults to 224.
         patch_size: Side of a patch in pixels. Defaults to 4.
         window_size: Side of a window in positions, 7 or 14 in the paper.
             Defaults to 7.
@@ -52,9 +59,10 @@ class EsViTSwin(SwinTransformer):
             ``drop_rate``, ``in_channels``, ...
 
     Raises:
-        ValueError: If ``arch`` is unknown, a stage does not exist, ``img_size`` is no
-            multiple of ``patch_size`` or too small for the last stage, a patch or
-            window is smaller than 1, or ``drop_path_rate`` is outside [0, 1).
+        ValueError: If ``arch`` is unknown, a stage does not exist, ``img_size`` is
+            neither one number nor two, no multiple of ``patch_size`` or too small for
+            the last stage, a patch or window is smaller than 1, or ``drop_path_rate``
+            is outside [0, 1).
 
     Example:
         >>> import torch
@@ -67,7 +75,7 @@ class EsViTSwin(SwinTransformer):
     def __init__(
         self,
         arch: str | dict = 'tiny',
-        img_size: int = 224,
+        img_size: int | Sequence[int] = 224,
         patch_size: int = 4,
         window_size: int = 7,
         drop_path_rate: float = 0.1,
@@ -89,16 +97,17 @@ class EsViTSwin(SwinTransformer):
         check_drop_path('EsViTSwin', drop_path_rate)
         check_at_least('EsViTSwin', 1, 'the paper uses 4', patch_size=patch_size)
         check_at_least('EsViTSwin', 1, 'use 7 or 14', window_size=window_size)
+        sides = height_and_width('EsViTSwin', img_size)
         check_at_least(
             'EsViTSwin',
             patch_size * 2 ** (stages - 1),
             f'the last of {stages} stages needs a position',
             img_size=img_size,
         )
-        if img_size % patch_size:
+        if any(side % patch_size for side in sides):
             raise ValueError(
                 f'EsViTSwin: img_size={img_size} is no multiple of '
-                f'patch_size={patch_size}.'
+                f'patch_size={patch_size}; give one, as a number or (height, width).'
             )
         norm_cfg = norm_cfg or dict(type='LN', eps=1e-6)
         if init_cfg is None:
@@ -106,10 +115,10 @@ class EsViTSwin(SwinTransformer):
                 dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
                 dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
             ]
-        grids = [img_size // patch_size // 2**i for i in range(stages)]
+        grids = [min(sides) // patch_size // 2**i for i in range(stages)]
         super().__init__(
             arch=arch,
-            img_size=img_size,
+            img_size=sides,
             patch_size=patch_size,
             window_size=window_size,
             drop_path_rate=drop_path_rate,

@@ -13,7 +13,7 @@ from mmpretrain.models.utils import build_norm_layer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ..checks import check_at_least
+from ..checks import check_at_least, height_and_width
 from ..layers.residual import add_branch, feed_forward
 from .multi_stage import MultiStageBackbone, drop_path_rates, run_block
 from .vil_attention import ViLChunkAttention, ViLFullAttention
@@ -163,7 +163,8 @@ class ViL(MultiStageBackbone):
             the ViL paper (depths 1, 2, 8, 1), or a dict with ``embed_dims``,
             ``depths`` and ``num_heads``. Defaults to 'tiny'.
         img_size: Input side in pixels that decides the size of the full attentions'
-            bias tables. Defaults to 224.
+            bias tables, which are square: one number, or two equal ones. At any other
+            size the biases are interpolated. Defaults to 224.
         in_channels: Number of input channels. Defaults to 3.
         patch_sizes: Patch side of each stage, in positions of the stage before.
             Defaults to (4, 2, 2, 2).
@@ -189,8 +190,9 @@ class ViL(MultiStageBackbone):
 
     Raises:
         ValueError: If the architecture is unknown or its lists do not fit, a stage
-            does not exist, ``img_size`` is no multiple of the patches' product, a
-            patch or window is smaller than 1, or ``drop_path_rate`` is outside [0, 1).
+            does not exist, ``img_size`` is oblong or no multiple of the patches'
+            product, a patch or window is smaller than 1, or ``drop_path_rate`` is
+            outside [0, 1).
 
     Example:
         >>> import torch
@@ -216,7 +218,7 @@ class ViL(MultiStageBackbone):
     def __init__(
         self,
         arch: str | dict = 'tiny',
-        img_size: int = 224,
+        img_size: int | Sequence[int] = 224,
         in_channels: int = 3,
         patch_sizes: Sequence[int] = (4, 2, 2, 2),
         window_size: int = 7,
@@ -258,14 +260,21 @@ class ViL(MultiStageBackbone):
         check_at_least(
             'ViL', 1, 'the paper uses 4, 2, 2, 2', patch_sizes=min(patch_sizes)
         )
+        side, width = height_and_width('ViL', img_size)
+        if side != width:
+            raise ValueError(
+                f'ViL: img_size must be one number, got {img_size}, as its tables of '
+                'biases are square; images may have any height and width all the same.'
+            )
         check_at_least(
             'ViL',
             math.prod(patch_sizes),
             f'the last stage of the patches {tuple(patch_sizes)} needs a position',
             img_size=img_size,
         )
+        self.img_size = side
         self.stages = ModuleList()
-        grid, width = img_size, in_channels
+        grid, width = side, in_channels
         rates = drop_path_rates(drop_path_rate, self.depths)
         for i, patch_size in enumerate(patch_sizes):
             if grid % patch_size:

@@ -56,7 +56,9 @@ def to_timm(backbone: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _arguments(
-    models: dict[str, dict[str, Any]], settings: dict[str, Any], size: int
+    models: dict[str, dict[str, Any]],
+    settings: dict[str, Any],
+    sides: tuple[int, int],
 ) -> dict[str, Any]:
     """The model of timm that needs the fewest other arguments, and these."""
 
@@ -65,7 +67,9 @@ def _arguments(
 
     name = min(models, key=lambda name: len(others(name)))
     arguments = dict(model_name=name, num_classes=0, **others(name))
-    return arguments if size == 224 else dict(arguments, img_size=size)
+    if sides == (224, 224):
+        return arguments
+    return dict(arguments, img_size=sides[0] if sides[0] == sides[1] else sides)
 
 
 def _swin_arguments(backbone: EsViTSwin) -> dict[str, Any]:
@@ -77,8 +81,15 @@ def _swin_arguments(backbone: EsViTSwin) -> dict[str, Any]:
         # The first stage has the largest map, so its window is not a shrunken one.
         window_size=backbone.stages[0].blocks[0].attn.window_size,
     )
-    size = backbone.patch_embed.init_input_size[0]
-    return _arguments(_SWIN_MODELS, settings, size)
+    height, width = backbone.patch_embed.init_input_size
+    last = min(height, width) // backbone.patch_size // 2 ** (backbone.num_layers - 1)
+    if height != width and last <= settings['window_size']:
+        raise ValueError(
+            f'timm has no equal of this EsViTSwin: at img_size={(height, width)} its '
+            'last window is the square of the shorter side of the map, that of timm '
+            'the whole oblong map. Give one number as img_size of the config.'
+        )
+    return _arguments(_SWIN_MODELS, settings, (height, width))
 
 
 def _swin_weights(backbone: EsViTSwin) -> dict[str, Tensor]:
@@ -108,7 +119,7 @@ def _vit_arguments(backbone: VisionTransformer) -> dict[str, Any]:
         mlp_ratio=arch['feedforward_channels'] / arch['embed_dims'],
         patch_size=backbone.patch_embed.projection.kernel_size[0],
     )
-    return _arguments(_VIT_MODELS, settings, backbone.img_size[0])
+    return _arguments(_VIT_MODELS, settings, tuple(backbone.img_size))
 
 
 def _vit_weights(backbone: VisionTransformer) -> dict[str, Tensor]:

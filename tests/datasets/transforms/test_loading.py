@@ -111,7 +111,7 @@ def test_other_content_is_left_to_the_decoder():
 
 BAD = {
     'empty.png': (b'', 'empty'),
-    'text.jpg': (b'not an image at all', 'decoder'),
+    'text.jpg': (b'not an image at all', "no image (it begins with b'not an image"),
     'cut.jpg': (encoded(format='JPEG')[:-200], 'truncated'),
     'cut.png': (encoded(format='PNG')[:-200], 'truncated'),
 }
