@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from esvit_plugin.apis import list_models
-from esvit_plugin.engine.configs import config_path
-from esvit_plugin.engine.configs import load_config, read_config
+from esvit_plugin.engine.configs import config_path, load_config, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'

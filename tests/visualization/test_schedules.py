@@ -7,8 +7,7 @@ import pytest
 from support.tools import is_drawn, run
 from support.training import build_runner
 
-from esvit_plugin.engine.configs import config_path
-from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.configs import config_path, load_config
 from esvit_plugin.visualization import draw_schedules, read_schedules
 
 

@@ -9,9 +9,8 @@ from mmpretrain.registry import DATASETS
 from PIL import Image
 from support.tools import is_drawn, run
 
-from esvit_plugin.engine.configs import config_path
 from esvit_plugin.datasets import load_photo
-from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.configs import config_path, load_config
 from esvit_plugin.visualization import draw_views, sample_views
 
 NORMALIZE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
