@@ -140,7 +140,7 @@ LINES = [
     r'of the initial weights in the teacher; it begins with 0\.\d+, which leaves 1 %\.',
     LOG + r'Checkpoints will be saved to \S+/work_dirs/own\.',
     LOG + r'Exp name: own_\d+_\d+',
-    LOG + r'Epoch\(train\) \[\d\]\[5/5\] ( [a-z_]+: [-+.:\de]+)+',
+    LOG + r'Epoch\(train\) \[\d\]\[5/5\]( +[a-z_]+: [-+.:\de]+)+',
     LOG + r'Saving checkpoint at \d epochs',
     r'Loads checkpoint by local backend from path: \S+/epoch_1\.pth',
     LOG + r'Load checkpoint from \S+/epoch_1\.pth',
