@@ -30,7 +30,11 @@ from esvit_plugin import compat
         ),
         ('RUNNERS', 'EsViTRunner'),
         ('LOOPS', 'ResumableTrainLoop'),
-        ('OPTIM_WRAPPERS', 'PerParamClipOptimWrapper PerParamClipAmpOptimWrapper'),
+        (
+            'OPTIM_WRAPPERS',
+            'PerParamClipOptimWrapper PerParamClipAmpOptimWrapper '
+            'MixedPrecisionOptimWrapper',
+        ),
         ('OPTIM_WRAPPER_CONSTRUCTORS', 'MatrixDecayOptimWrapperConstructor'),
     ],
 )

@@ -14,8 +14,9 @@ from ..engine.training_data import build_training_runner
 from ..type_names import type_name
 
 _AMP_WRAPPERS = {
-    'OptimWrapper': 'AmpOptimWrapper',
-    'PerParamClipOptimWrapper': 'PerParamClipAmpOptimWrapper',
+    'OptimWrapper': 'mmpretrain.MixedPrecisionOptimWrapper',
+    'AmpOptimWrapper': 'mmpretrain.MixedPrecisionOptimWrapper',
+    'PerParamClipOptimWrapper': 'mmpretrain.PerParamClipAmpOptimWrapper',
 }
 
 

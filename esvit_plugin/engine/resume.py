@@ -217,6 +217,27 @@ def with_new_settings(state: Mapping[str, Any], optimizer: Optimizer) -> dict[st
     return {**state, 'param_groups': groups}
 
 
+def resume_optimizers(wrapper: Any, states: dict[str, Any]) -> None:
+    """Load the state of each optimiser; its settings stay those of this config.
+
+    Args:
+        wrapper: This run's optimiser wrapper, as built.
+        states: What was saved of it.
+
+    Raises:
+        ValueError: If the groups of parameters do not fit.
+    """
+    for name, part in wrapper_parts(wrapper).items():
+        state = states[name] if name else states
+        state = with_new_settings(state, part.optimizer)
+        # Scheduled as the groups are, for the log; that of this run is replayed.
+        state.pop('base_param_settings', None)
+        if not state.get('loss_scaler', True):
+            # Of a training without scaling, which one with it refuses
+            del state['loss_scaler']
+        part.load_state_dict(state)
+
+
 def replay_schedules(
     schedulers: Sequence[Any], position: Position, iters_per_epoch: int
 ) -> None:

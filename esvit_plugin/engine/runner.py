@@ -28,7 +28,7 @@ from .resume import (
     describe_changes,
     find_position,
     replay_schedules,
-    with_new_settings,
+    resume_optimizers,
     wrapper_parts,
 )
 
@@ -147,6 +147,14 @@ class EsViTRunner(Runner):
         with weights_only():
             return super().build_model(name_pretrained(model))
 
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Build the optimiser; mixed precision also where there is no GPU."""
+        is_config = isinstance(optim_wrapper, dict)
+        if is_config and type_name(optim_wrapper) == 'AmpOptimWrapper':
+            kind = 'mmpretrain.MixedPrecisionOptimWrapper'
+            optim_wrapper = {**optim_wrapper, 'type': kind}
+        return super().build_optim_wrapper(optim_wrapper)
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Put the model on its device, and distribute it.
 
@@ -264,7 +272,7 @@ class EsViTRunner(Runner):
         before = before if isinstance(before, dict) else {}
         changed = describe_changes(before, run_settings(self))
         if resume_optimizer:
-            _resume_optimizers(self.optim_wrapper, checkpoint['optimizer'])
+            resume_optimizers(self.optim_wrapper, checkpoint['optimizer'])
         if resume_param_scheduler and self.param_schedulers is not None:
             groups = self.param_schedulers
             for schedulers in groups.values() if isinstance(groups, dict) else [groups]:
@@ -378,16 +386,3 @@ def _check_resumable(path: str, with_optimizer: bool) -> None:
             f'--resume: {path} has no state of an optimiser, so that training cannot '
             'go on. To begin with its weights, set load_from instead of --resume.'
         )
-
-
-def _resume_optimizers(wrapper: Any, states: dict[str, Any]) -> None:
-    """Load the state of each optimiser; its settings stay those of this config."""
-    for name, part in wrapper_parts(wrapper).items():
-        state = states[name] if name else states
-        state = with_new_settings(state, part.optimizer)
-        # Scheduled as the groups are, for the log; that of this run is replayed.
-        state.pop('base_param_settings', None)
-        if not state.get('loss_scaler', True):
-            # Of a training without scaling, which one with it refuses
-            del state['loss_scaler']
-        part.load_state_dict(state)

@@ -205,13 +205,15 @@ def test_wrong_files_are_refused(trained, tmp_path):
             run(*args)
 
 
-def test_amp_on_a_cpu_is_refused(tmp_path):
+def test_float16_on_a_cpu_is_refused(tmp_path):
     output = tool(
         'train.py',
         DEMO / 'esvit_swin_photos.py',
         '--work-dir',
         tmp_path,
         '--amp',
+        '--cfg-options',
+        'optim_wrapper.dtype=float16',
         expect=1,
         CUDA_VISIBLE_DEVICES='',
     )

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.device import get_device
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 from torch import Tensor
+
+from .mixed_precision import MixedPrecisionOptimWrapper
 
 
 class _PerParamClip:
@@ -76,39 +77,17 @@ class PerParamClipOptimWrapper(_PerParamClip, OptimWrapper):
 
 
 @OPTIM_WRAPPERS.register_module()
-class PerParamClipAmpOptimWrapper(_PerParamClip, AmpOptimWrapper):
+class PerParamClipAmpOptimWrapper(_PerParamClip, MixedPrecisionOptimWrapper):
     """The same with automatic mixed precision, as ``--amp`` selects it.
 
     Args:
-        dtype: 'float16' or 'bfloat16'. Defaults to 'float16'.
-        loss_scale: As in mmengine's ``AmpOptimWrapper``. Defaults to None, which
-            means 'dynamic' for float16 and no scaling for bfloat16, whose range is
-            that of float32.
+        loss_scale: As in ``MixedPrecisionOptimWrapper``.
+        dtype: As in ``MixedPrecisionOptimWrapper``: by default float16 on a GPU,
+            bfloat16 on a CPU.
         **kwargs: Options of ``PerParamClipOptimWrapper``.
 
     Raises:
-        ValueError: If ``dtype`` is another one, or ``clip_grad`` has other keys
-            than ``max_norm``, or that is not positive and finite.
-        RuntimeError: On a CPU, where mmengine has no mixed precision.
+        ValueError: If ``dtype`` is none of the two or cannot be trained in here, or
+            ``clip_grad`` has other keys than ``max_norm``, or that is not positive and
+            finite.
     """
-
-    def __init__(
-        self,
-        dtype: str = 'float16',
-        loss_scale: str | float | dict | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if dtype not in ('float16', 'bfloat16'):
-            raise ValueError(
-                f"{type(self).__name__}: dtype must be 'float16' or 'bfloat16', "
-                f'got {dtype!r}.'
-            )
-        if get_device() == 'cpu':
-            raise RuntimeError(
-                'Mixed precision needs an accelerator, and none is found. Train in '
-                "float32 on a CPU: leave out --amp, or set optim_wrapper.type='"
-                "PerParamClipOptimWrapper'."
-            )
-        if loss_scale is None:
-            loss_scale = 'dynamic' if dtype == 'float16' else dict(enabled=False)
-        super().__init__(dtype=dtype, loss_scale=loss_scale, **kwargs)
