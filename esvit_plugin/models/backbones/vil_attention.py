@@ -18,8 +18,13 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..layers.biased_attention import attention_weights, biased_attention
+from ..layers.biased_attention import (
+    attention_weights,
+    biased_attention,
+    gather_bias,
+)
 from ..layers.chunk_layout import (
+    attended_chunks,
     chunk_offset_index,
     chunk_plan,
     map_offset_index,
@@ -165,7 +170,7 @@ class ViLFullAttention(_RelativeAttention):
     def _local_bias(self, num_local: int) -> Tensor:
         """Bias (heads, L, L) of local tokens."""
         table = self.relative_position_bias_table
-        bias_hLL = table[offset_index(self.grid, table.device)].permute(2, 0, 1)
+        bias_hLL = gather_bias(table, offset_index(self.grid, table.device))
         if num_local == self.grid**2:
             return bias_hLL
         return F.interpolate(
@@ -214,7 +219,7 @@ class ViLChunkAttention(_RelativeAttention):
         Returns:
             Tensor of the same shape as ``x``.
         """
-        picked = self._attended_chunks(neighbor)
+        picked = _attended_chunks(neighbor, x)
         if use_plain() or self._masking_is_faster(height, width, len(picked)):
             return self._attend_all(x, self._masked_bias(height, width, picked))
         num_global = self.num_global_tokens
@@ -252,15 +257,8 @@ class ViLChunkAttention(_RelativeAttention):
         Returns:
             Tensor of shape (B, heads, T, T).
         """
-        picked = self._attended_chunks(neighbor)
+        picked = _attended_chunks(neighbor, x)
         return self._weights(x, self._masked_bias(height, width, picked))
-
-    @staticmethod
-    def _attended_chunks(neighbor: int | None) -> list[int]:
-        """Which chunks of the 3x3 neighbourhood, row by row; the own one is 4."""
-        if neighbor is None:
-            return list(range(9))
-        return [4, neighbor if neighbor < 4 else neighbor + 1]
 
     def _masking_is_faster(self, height: int, width: int, num_picked: int) -> bool:
         area = self.window_size**2
@@ -269,12 +267,12 @@ class ViLChunkAttention(_RelativeAttention):
         # A score costs that much more where keys and values are gathered first.
         return (height * width) ** 2 <= 1.7 * gathered
 
-    def _masked_bias(self, height: int, width: int, picked: list[int]) -> Tensor:
+    def _masked_bias(self, height: int, width: int, picked: Tensor) -> Tensor:
         """Bias (heads, L, L) of all positions, -inf where they do not attend."""
         table = self.relative_position_bias_table
         offset, chunk = map_offset_index(height, width, self.window_size, table.device)
-        far = ~torch.isin(chunk, torch.tensor(picked, device=chunk.device))
-        return table[offset].permute(2, 0, 1).masked_fill(far, -torch.inf)
+        far = ~torch.isin(chunk, picked)
+        return gather_bias(table, offset).masked_fill(far, -torch.inf)
 
     def _attend_chunks(
         self,
@@ -283,7 +281,7 @@ class ViLChunkAttention(_RelativeAttention):
         value: Tensor,
         global_key: Tensor,
         global_value: Tensor,
-        picked: list[int],
+        picked: Tensor,
     ) -> Tensor:
         """Attention of the local tokens to gathered chunks.
 
@@ -326,7 +324,8 @@ class ViLChunkAttention(_RelativeAttention):
 
         # Which of the n E keys are attended to.
         mask_knE = F.pad(exists_knS, (num_global, 0), value=False)
-        mask_knE[:, picked.index(4), :num_global] = True
+        own = 4 if len(picked) == 9 else 0
+        mask_knE[:, own, :num_global] = True
         bias_hSnE = self._chunk_bias(picked)
         bias_hkSnE = bias_hSnE.unsqueeze(1).masked_fill(
             ~mask_knE[None, :, None], -torch.inf
@@ -341,13 +340,17 @@ class ViLChunkAttention(_RelativeAttention):
         out_BhYXd = out.transpose(3, 4).flatten(4, 5).flatten(2, 3)
         return out_BhYXd[:, :, :height, :width].flatten(2, 3)
 
-    def _chunk_bias(self, picked: list[int]) -> Tensor:
+    def _chunk_bias(self, picked: Tensor) -> Tensor:
         """Bias (heads, S, n, G + S) of a chunk's positions and the chunks' tokens."""
         table = self.relative_position_bias_table
         index_SnS = chunk_offset_index(self.window_size, table.device)[:, picked]
-        bias_hSnS = table[index_SnS].permute(3, 0, 1, 2)
+        bias_hSnS = gather_bias(table, index_SnS)
         if not self.num_global_tokens:
             return bias_hSnS
         bias_h11G = self.global_local_bias[1][:, None, None]
         bias_hSnG = bias_h11G.expand(-1, *bias_hSnS.shape[1:3], -1)
         return torch.cat([bias_hSnG, bias_hSnS], dim=-1)
+
+
+def _attended_chunks(neighbor: int | None, x: Tensor) -> Tensor:
+    return attended_chunks(-1 if neighbor is None else neighbor, x.device)

@@ -59,6 +59,22 @@ def attention_weights(
     return scores.softmax(-1)
 
 
+def gather_bias(table: Tensor, index: Tensor) -> Tensor:
+    """Position biases of each head, in one piece.
+
+    The fused kernels of a GPU refuse a mask whose last axis has gaps, and torch then
+    forms all weights in single precision.
+
+    Args:
+        table: A row for each offset, shape (offsets, heads).
+        index: Rows of it, of any shape.
+
+    Returns:
+        Tensor of shape (heads, *index.shape).
+    """
+    return table[index].movedim(-1, 0).contiguous()
+
+
 def computes_weights_again(x: Tensor) -> bool:
     """Whether the backward pass shall form the weights again instead of keeping them.
 

@@ -44,6 +44,23 @@ def chunk_offset_index(side: int, device: torch.device) -> Tensor:
 
 
 @computed_once
+def attended_chunks(neighbor: int, device: torch.device) -> Tensor:
+    """Which chunks of the 3x3 around a chunk, row by row, it attends to.
+
+    Args:
+        neighbor: The only one besides the chunk itself, which is number 4: 0 to 7, row
+            by row without that. -1: all.
+        device: Where the tensor shall be.
+
+    Returns:
+        Numbers of shape (9,) or (2,); of two the own one is the first.
+    """
+    if neighbor < 0:
+        return torch.arange(9, device=device)
+    return torch.tensor([4, neighbor if neighbor < 4 else neighbor + 1]).to(device)
+
+
+@computed_once
 def chunk_plan(
     height: int, width: int, side: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from .biased_attention import (
     attention_weights,
     computes_weights_again,
     fused_attention,
+    gather_bias,
 )
 
 
@@ -80,8 +81,7 @@ def window_weights(attn: Any, windows: Tensor, mask: Tensor | None = None) -> Te
 
 def relative_bias(attn: Any) -> Tensor:
     """Position bias (heads, N, N) of Swin's attention in mmpretrain or timm."""
-    bias = attn.relative_position_bias_table[attn.relative_position_index]
-    return bias.permute(2, 0, 1)
+    return gather_bias(attn.relative_position_bias_table, attn.relative_position_index)
 
 
 def reorder(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
