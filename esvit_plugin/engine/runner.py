@@ -10,6 +10,7 @@ from mmengine.device import get_device
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
+from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -159,9 +160,13 @@ class EsViTRunner(Runner):
         """Put the model on its device, and distribute it.
 
         Backbones of mmpretrain freeze their first stages in ``train()``. Distributed
-        training must not wait for the gradients of those.
+        training must not wait for the gradients of those. Batches of pinned memory are
+        copied while the device works.
         """
         model.train()
+        for part in model.modules():
+            if isinstance(part, BaseDataPreprocessor):
+                part._non_blocking = True
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:

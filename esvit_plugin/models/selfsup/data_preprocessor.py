@@ -64,7 +64,8 @@ class MultiCropDataPreprocessor(SelfSupDataPreprocessor):
             training: Unused; part of mmengine's interface.
 
         Returns:
-            The batch on the model's device, ``inputs`` normalised float32.
+            ``inputs`` on the model's device, normalised float32; ``data_samples`` as
+            they are.
 
         Raises:
             ValueError: If some crops of ``DeviceMultiCrop`` are RGB, others BGR.
@@ -74,9 +75,8 @@ class MultiCropDataPreprocessor(SelfSupDataPreprocessor):
             inputs = [self._normalize(self._finish(views)) for views in inputs]
         else:
             inputs = self._normalize(self.cast_data(inputs))
-        return dict(
-            inputs=inputs, data_samples=self.cast_data(data.get('data_samples'))
-        )
+        # Labels are read on the CPU, if at all: each would be a copy of its own.
+        return dict(inputs=inputs, data_samples=data.get('data_samples'))
 
     def _finish(self, views: Tensor | Sequence[Tensor]) -> Tensor:
         """Move views of one size to the device, and augment them there if need be."""
