@@ -85,7 +85,6 @@ def computes_weights_again(x: Tensor) -> bool:
         x.device.type == 'cpu'
         and torch.is_grad_enabled()
         and not torch.jit.is_tracing()
-        and not torch.is_autocast_enabled('cpu')
     )
 
 
@@ -104,6 +103,8 @@ def attention_gradients(
 ) -> list[Tensor]:
     """Gradients of query, key, value and bias from the output's.
 
+    Of half precision, products are in that type, softmax and sums in float32.
+
     Args:
         query: Shape (B, heads, N, d).
         key: Shape (B, heads, M, d).
@@ -117,7 +118,7 @@ def attention_gradients(
     """
     contiguous = torch.contiguous_format
     grads = [torch.empty_like(x, memory_format=contiguous) for x in (query, key, value)]
-    grad_bias = torch.zeros_like(bias)
+    grad_bias = torch.zeros_like(upcast(bias))
     size = max(1, PART_ELEMENTS // bias.numel())
     for start in range(0, len(query), size):
         part = slice(start, start + size)
@@ -127,16 +128,18 @@ def attention_gradients(
         )
         scores_XNM = bias.repeat(len(q_XNd) // len(bias), 1, 1)
         scores_XNM.baddbmm_(q_XNd, k_XMd.transpose(1, 2), alpha=scale)
-        weights_XNM = scores_XNM.softmax(-1)
-        torch.bmm(weights_XNM.transpose(1, 2), grad_XNd, out=grad_v_XMd)
+        weights_XNM = scores_XNM.softmax(-1, dtype=grad_bias.dtype)
+        half_XNM = weights_XNM.to(v_XMd.dtype)
+        torch.bmm(half_XNM.transpose(1, 2), grad_XNd, out=grad_v_XMd)
         grad_scores_XNM = torch.ops.aten._softmax_backward_data(
-            grad_XNd @ v_XMd.transpose(1, 2), weights_XNM, -1, weights_XNM.dtype
+            upcast(grad_XNd @ v_XMd.transpose(1, 2)), weights_XNM, -1, weights_XNM.dtype
         )
         grad_bias += grad_scores_XNM.unflatten(0, (-1, len(bias))).sum(0)
         grad_scores_XNM *= scale
-        torch.bmm(grad_scores_XNM, k_XMd, out=grad_q_XNd)
-        torch.bmm(grad_scores_XNM.transpose(1, 2), q_XNd, out=grad_k_XMd)
-    return [*grads, grad_bias]
+        half_XNM = grad_scores_XNM.to(k_XMd.dtype)
+        torch.bmm(half_XNM, k_XMd, out=grad_q_XNd)
+        torch.bmm(half_XNM.transpose(1, 2), q_XNd, out=grad_k_XMd)
+    return [*grads, grad_bias.to(bias.dtype)]
 
 
 class _BiasedAttention(torch.autograd.Function):

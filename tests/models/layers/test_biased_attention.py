@@ -56,3 +56,25 @@ def test_weights_are_not_kept():
     with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda x: x):
         biased_attention(query, key, value, bias, 0.5)
     assert max(x.numel() for x in kept) < 3 * 2 * 50 * 60
+
+
+def test_half_precision_is_near_float32_and_keeps_no_weights():
+    exact = [x.detach().float().requires_grad_() for x in tensors(50, 60)]
+    half = [x.detach().bfloat16().requires_grad_() for x in exact]
+    weight = torch.randn(3, 2, 50, 4)
+    found, kept = [], []
+    for inputs in (exact, half):
+        with (
+            torch.autograd.graph.saved_tensors_hooks(
+                lambda x: kept.append(x.numel()) or x, lambda x: x
+            ),
+            torch.autocast('cpu', enabled=inputs is half),
+        ):
+            out = biased_attention(*inputs, 0.5)
+        (out.float() * weight).sum().backward()
+        found.append([out, *(x.grad for x in inputs)])
+    assert max(kept) < 3 * 2 * 50 * 60
+    for mine, other in zip(found[1], found[0], strict=True):
+        assert mine.dtype == torch.bfloat16
+        error = (mine.float() - other).norm() / other.norm()
+        assert error < 0.02
