@@ -37,5 +37,6 @@ dist_launch() {
         --master_addr="${MASTER_ADDR:-127.0.0.1}" \
         --master_port="${PORT:-29500}" \
         --nproc_per_node="$processes" \
+        --max_restarts="${MAX_RESTARTS:-0}" \
         "$@"
 }

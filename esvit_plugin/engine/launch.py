@@ -64,6 +64,10 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
     """
     check_launcher(launcher)
     cfg.launcher = launcher
+    if launcher == 'slurm':
+        # Two jobs on a node would meet at mmengine's fixed port.
+        job = int(os.environ.get('SLURM_JOB_ID', 0))
+        os.environ.setdefault('MASTER_PORT', str(20000 + job % 40000))
     if get_device() != 'cpu':
         return
     keep_freed_memory()

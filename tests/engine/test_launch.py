@@ -1,4 +1,5 @@
 import argparse
+import os
 from unittest import mock
 
 import pytest
@@ -26,6 +27,23 @@ def test_launchers_that_did_not_start_this(monkeypatch, launcher, message):
     for name in launch.LAUNCHERS[launcher][0]:
         monkeypatch.setenv(name, '1')
     launch.check_launcher(launcher)
+
+
+def test_jobs_of_slurm_have_ports_of_their_own(monkeypatch):
+    for name in launch.LAUNCHERS['slurm'][0]:
+        monkeypatch.setenv(name, '1')
+    ports = set()
+    for job in ('5500123', '5500124'):
+        # Set, so that what the launch sets is forgotten afterwards.
+        monkeypatch.setenv('MASTER_PORT', '')
+        monkeypatch.delenv('MASTER_PORT')
+        monkeypatch.setenv('SLURM_JOB_ID', job)
+        launch.prepare_launch(Config(), 'slurm')
+        ports.add(int(os.environ['MASTER_PORT']))
+    assert len(ports) == 2 and all(1024 < port < 65536 for port in ports)
+    monkeypatch.setenv('MASTER_PORT', '4321')
+    launch.prepare_launch(Config(), 'slurm')
+    assert os.environ['MASTER_PORT'] == '4321'
 
 
 def options(*words):

@@ -273,3 +273,44 @@ def test_slurm_asks_for_no_more_gpus_than_it_uses(tmp_path):
     for word in ('--gres=gpu:4', '--ntasks=4', '--exclusive', '--mem=9G', 'out dir'):
         assert word in words
     assert words[-3:] == ['--launcher', 'slurm', '--amp']
+    assert '--cpus-per-task=10' in words
+
+
+@pytest.mark.parametrize('code', [0, 1, 138])
+def test_a_job_of_slurm_goes_back_into_the_queue_when_its_time_is_over(tmp_path, code):
+    for name, end in (('srun', code), ('scontrol', 0)):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@"\nexit {end}\n')
+        program.chmod(0o755)
+    output = call(
+        'bash',
+        ROOT / 'tools' / 'train.sbatch',
+        'esvit_swin_t',
+        'out',
+        '--amp',
+        expect=code,
+        SLURM_JOB_ID='77',
+        SLURM_SUBMIT_DIR='/submitted',
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+    )
+    first, *rest = output.splitlines()
+    assert '/submitted/tools/train.py esvit_swin_t --work-dir out' in first
+    assert first.endswith('--launcher slurm --resume --amp')
+    assert rest == (['scontrol requeue 77'] if code == 138 else [])
+
+
+@pytest.mark.parametrize('words', [(), ('--resume', 'a.pth'), ('--amp',)])
+def test_restarts_always_go_on(tmp_path, words):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    env = dict(MAX_RESTARTS='3', PATH=f'{tmp_path}:{os.environ["PATH"]}')
+    command = ['bash', ROOT / 'tools' / 'dist_train.sh', __file__, '2', *words]
+    given = call(*command, **env).splitlines()
+    assert '--max_restarts=3' in given
+    assert given.count('--resume') == 1
+    given = call(*command, **{**env, 'MAX_RESTARTS': '0'}).splitlines()
+    assert '--max_restarts=0' in given and given[-len(words) or len(given) :] == [
+        *words
+    ]
+    assert 'got' in call(*command, expect=2, **{**env, 'MAX_RESTARTS': 'x'})

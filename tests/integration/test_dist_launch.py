@@ -50,8 +50,8 @@ def launch(tmp_path):
     script.write_text(SCRIPT)
     started = []
 
-    def start(**env):
-        command = [sys.executable, '-m', 'esvit_plugin.engine.dist_run']
+    def start(*options, **env):
+        command = [sys.executable, '-m', 'esvit_plugin.engine.dist_run', *options]
         command += ['--nproc_per_node=2', str(script), str(tmp_path)]
         process = subprocess.Popen(
             command,
@@ -166,3 +166,18 @@ def test_the_first_failure_counts(launch, tmp_path, how, code, message):
     assert nothing_runs(tmp_path)
     # The other one had its time.
     assert logs(tmp_path)[0][1:] == [f'got {signal.SIGTERM}', 'child lives']
+
+
+def test_restarts_begin_again_and_may_still_be_ended(launch, tmp_path):
+    # The second process fails at its first start alone.
+    how = "os.environ['TORCHELASTIC_RESTART_COUNT'] == '0' and sys.exit(3)"
+    process = launch('--max_restarts=1', FAILS='1', HOW=how)
+    wait_for(lambda: all(str(lines).count('started') == 2 for lines in logs(tmp_path)))
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM, error
+    for lines in logs(tmp_path):
+        assert lines[-2:] == [f'got {signal.SIGTERM}', 'child lives']
+        pids = [pid for line in lines if 'started' in line for pid in line.split()[1:]]
+        assert len(pids) == 4
+        wait_for(lambda pids=pids: not any(map(is_running, pids)), seconds=5)
