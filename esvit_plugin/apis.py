@@ -110,7 +110,8 @@ def _load_weights(model: Any, weights: dict[str, Any], path: str) -> None:
             return
         # An EsViT checks the names itself, and may lack its region parts.
         strict = not isinstance(model, EsViT)
-        _load_checkpoint_to_model(model, dict(state_dict=weights), strict)
+        quiet = None if strict else 'silent'
+        _load_checkpoint_to_model(model, dict(state_dict=weights), strict, quiet)
         check_bias_tables(model.state_dict(), weights)
     except ValueError as error:
         text = str(error)

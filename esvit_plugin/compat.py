@@ -34,6 +34,8 @@ def check_versions() -> None:
     """
     # mmcv-lite, which is recommended, lacks an operator that nothing here needs.
     warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention')
+    # mmengine passes it on; torch 2.14 has another name for it.
+    warnings.filterwarnings('ignore', 'broadcast_buffers is deprecated')
     # Of mmengine, whose import needs setuptools below 81.
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     for name, (oldest, limit) in SUPPORTED.items():

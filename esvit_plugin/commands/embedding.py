@@ -38,15 +38,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--level',
         type=int,
-        default=1,
-        help='of the folders that are classes: 1, the default, for the first below the '
-        'one that all images share, 2 for the next; -1 for the one that holds the '
-        'image, as of train/cat and val/cat',
+        help='of the folders that are classes: 1 for the first below the one that all '
+        'images share, 2 for the next; -1 for the one that holds the image. Default 1, '
+        'or 2 below train, val and test',
     )
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     check_out_option(parser, args.out, '.png')
-    if not args.level:
+    if args.level == 0:
         parser.error('--level must be 1 or more, or -1 or less: 0')
     _, package, remedy = METHODS[args.method]
     if find_spec(package) is None:

@@ -6,11 +6,15 @@ for single layers are left out.
 """
 
 import argparse
+import math
 from pathlib import Path
 
+from mmengine.config import Config
+
 from ..engine.checkpoints import atomic_file
+from ..engine.class_count import build_dataset
 from ..engine.cli import check_at_least, check_output
-from ..engine.configs import drop_late_schedules, load_config
+from ..engine.configs import check_data_roots, drop_late_schedules, load_config
 from ..engine.options import add_config_options, check_out_option
 from ..visualization import draw_schedules, read_schedules
 from ..visualization.curves import plain_name
@@ -25,15 +29,29 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--epoch-length',
         type=int,
-        default=100,
-        help='iterations of an epoch: images / (batch size x processes); default 100. '
-        'Few schedules depend on it: those counted in iterations, and a momentum of '
-        'the teacher with start_share',
+        help='iterations of an epoch: images / (batch size x processes); default that '
+        "of the config's images on one process, or 100 where they are not there. Few "
+        'schedules depend on it: those counted in iterations, and a momentum of the '
+        'teacher with start_share',
     )
     add_config_options(parser)
     args = parser.parse_args()
     check_out_option(parser, args.out, '.png')
     return args
+
+
+def find_epoch_length(cfg: Config) -> tuple[int, str]:
+    """The iterations of an epoch on one process, and how they are known."""
+    loader = cfg.get('train_dataloader') or {}
+    batch_size = loader.get('batch_size') or 1
+    try:
+        check_data_roots(Config(dict(train_dataloader=loader)))
+        images = len(build_dataset(cfg, 'train_dataloader'))
+    except (ValueError, OSError, KeyError):
+        return 100, 'assumed, as the images are not there: --epoch-length tells'
+    if loader.get('drop_last'):
+        images -= images % batch_size
+    return max(1, math.ceil(images / batch_size)), 'of its images on one process'
 
 
 def main() -> None:
@@ -44,7 +62,10 @@ def main() -> None:
     check_matplotlib()
     cfg = load_config(args.config, args.cfg_options)
     drop_late_schedules(cfg)
-    schedules = read_schedules(cfg, args.epoch_length)
+    length, source = args.epoch_length, '--epoch-length'
+    if length is None:
+        length, source = find_epoch_length(cfg)
+    schedules = read_schedules(cfg, length)
     with atomic_file(args.out) as part:
         draw_schedules(schedules, Path(args.config).stem).savefig(part)
     for key, points in schedules.items():
@@ -54,6 +75,6 @@ def main() -> None:
             f'{min(values):.4g} to {max(values):.4g}'
         )
     print(
-        f'{args.out}: {cfg.train_cfg.max_epochs} epochs of {args.epoch_length} '
-        'iterations'
+        f'{args.out}: max_epochs={cfg.train_cfg.max_epochs}, epochs of {length} '
+        f'iterations ({source})'
     )

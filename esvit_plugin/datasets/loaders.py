@@ -1,17 +1,22 @@
 """Data loaders whose workers answer in time, and do not end before their parent."""
 
 import copy
+import logging
+import os
 import signal
+import warnings
 from types import FrameType
 from typing import Any
 
 import torch
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 # Seconds after which loader workers that give no batch end the run.
 WORKER_TIMEOUT = 1800
+_HAS_WARNED = False
 # Signals that ask a program to end. Slurm announces the end of an allocation by
 # SIGUSR1, where it is asked to; a terminal that is closed sends SIGHUP.
 SIGNALS = ('SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP')
@@ -44,7 +49,25 @@ def build_loader(
                 loader.pop(option, None)
         if get_device() == 'cpu':
             loader.pop('pin_memory', None)
-    return Runner.build_dataloader(loader, seed, diff_rank_seed)
+        _warn_of_workers(loader.get('num_workers', 0))
+    with warnings.catch_warnings():
+        # torch says the same as above, in a paragraph.
+        warnings.filterwarnings('ignore', 'This DataLoader will create')
+        return Runner.build_dataloader(loader, seed, diff_rank_seed)
+
+
+def _warn_of_workers(number: int) -> None:
+    """Say once if there are more workers of a loader than cores."""
+    global _HAS_WARNED
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else number
+    if number <= cores or _HAS_WARNED:
+        return
+    _HAS_WARNED = True
+    print_log(
+        f'num_workers={number} of a loader on {cores} CPU cores: {cores} are enough.',
+        logger='current',
+        level=logging.WARNING,
+    )
 
 
 def build_eval_loader(cfg: dict) -> DataLoader:

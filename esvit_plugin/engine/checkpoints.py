@@ -24,6 +24,11 @@ from ..models.conversion.names import CONVERTER, is_released_training
 UNFINISHED = '.part'
 
 
+# Reading it means setting it, which other threads would see.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     """Write a file that appears under its name only when it is whole.
@@ -49,6 +54,8 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     try:
         os.makedirs(folder or os.curdir, exist_ok=True)
         yield unfinished
+        # That of safetensors is for its owner alone.
+        os.chmod(unfinished, 0o666 & ~_UMASK)
         _flush(unfinished)
         os.replace(unfinished, path)
         _flush(folder or '.')

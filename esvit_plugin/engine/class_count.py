@@ -9,6 +9,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
+from ..type_names import type_name
+from .cli import describe
 from .config_checks import dicts
 
 # The first that there is, as a test alone needs no images to train on.
@@ -21,12 +23,23 @@ def build_dataset(cfg: Config, name: str) -> Any:
     Args:
         cfg: The config.
         name: Of the loader, such as 'train_dataloader'.
+
+    Raises:
+        ValueError: If the data set refuses its images by an assertion.
     """
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     # Data sets may change the settings of what they build.
-    dataset = DATASETS.build(copy.deepcopy(cfg[name]['dataset']))
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
+    settings = copy.deepcopy(cfg[name]['dataset'])
+    try:
+        dataset = DATASETS.build(settings)
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+    except AssertionError as error:
+        # That is how mmpretrain's check their files.
+        raise ValueError(
+            f'{name}: {type_name(settings)} refuses its images: {describe(error)}\n'
+            'A folder of classes of your own is a CustomDataset.'
+        ) from error
     return dataset
 
 

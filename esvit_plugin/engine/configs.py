@@ -48,11 +48,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """
     path = config_path(path)
     cfg = read_config(path)
-    if isinstance(cfg.get('data_root'), str):
-        roots = _base_data_roots(path) - {cfg.data_root}
-        nodes = [node for _, node in dicts(cfg._cfg_dict) if 'type' in node]
-        is_used = any(node.get('data_root') == cfg.data_root for node in nodes)
-        _replace_data_root(cfg, roots & {''} if is_used else roots)
+    spread_data_root(cfg, set())
     return apply_options(cfg, options, path)
 
 
@@ -115,12 +111,37 @@ def _without_home(value: Any) -> Any:
     return value
 
 
+def spread_data_root(cfg: Config, before: set[str] | None = None) -> None:
+    """Give the variable ``data_root`` to the data sets that are of the config's bases.
+
+    Args:
+        cfg: The config; its data sets are changed. One whose own data sets use the
+            variable leaves the others alone, but for those without any folder.
+        before: Other values that the variable had. Defaults to None, what its file has.
+    """
+    path = cfg.filename or ''
+    if not isinstance(cfg.get('data_root'), str) or not os.path.isfile(path):
+        return
+    if before is None:
+        before = _own_data_root(path)
+    roots = (before | _base_data_roots(path)) - {cfg.data_root}
+    nodes = [node for _, node in dicts(cfg._cfg_dict) if 'type' in node]
+    is_used = any(node.get('data_root') == cfg.data_root for node in nodes)
+    _replace_data_root(cfg, roots & {''} if is_used else roots)
+
+
 def _replace_data_root(cfg: Config, old: set[str]) -> None:
     """Give the data sets that use old values of the variable its present one."""
     for _, node in dicts(cfg._cfg_dict):
         root = node.get('data_root')
         if isinstance(root, str) and root in old:
             node['data_root'] = cfg.data_root
+
+
+def _own_data_root(path: str) -> set[str]:
+    """What a config has as ``data_root``, if anything."""
+    root = Config.fromfile(path, import_custom_modules=False).get('data_root')
+    return {root} if isinstance(root, str) else set()
 
 
 def _base_data_roots(path: str) -> set[str]:
@@ -131,10 +152,7 @@ def _base_data_roots(path: str) -> set[str]:
     for base in _read_bases(path):
         # Also those of installed packages, 'PACKAGE::PATH'.
         file_name, _ = Config._get_cfg_path(base, path)
-        cfg = Config.fromfile(file_name, import_custom_modules=False)
-        root = cfg.get('data_root')
-        roots |= {root} if isinstance(root, str) else set()
-        roots |= _base_data_roots(file_name)
+        roots |= _own_data_root(file_name) | _base_data_roots(file_name)
     return roots
 
 
@@ -288,6 +306,27 @@ def import_custom_modules(cfg: Config, path: str) -> None:
             )
 
 
+def check_data_given(cfg: Config) -> None:
+    """Refuse a config whose data folder is yet to be given.
+
+    Args:
+        cfg: The config.
+
+    Raises:
+        ValueError: If so; the message names the option to set.
+    """
+    for _, node in dicts(cfg._cfg_dict):
+        # The variable at the top is only a default for the data sets.
+        folder = node.get('data_root') if 'type' in node else None
+        # Others may have whole paths elsewhere.
+        is_needed = cfg.get('data_root') == '' or type_name(node) == 'UnlabeledFolder'
+        if folder == '' and is_needed:
+            raise ValueError(
+                f"{type_name(node)} has no data_root (got ''): pass --cfg-options "
+                'data_root=/path/to/images'
+            )
+
+
 def check_data_roots(cfg: Config) -> None:
     """Refuse a config whose data folders are not there, before anything is built.
 
@@ -300,16 +339,9 @@ def check_data_roots(cfg: Config) -> None:
             message names it and the option to set.
         ValueError: If the folder is yet to be given.
     """
+    check_data_given(cfg)
     for _, node in dicts(cfg._cfg_dict):
-        # The variable at the top is only a default for the data sets.
         folder = node.get('data_root') if 'type' in node else None
-        # Others may have whole paths elsewhere.
-        is_needed = cfg.get('data_root') == '' or type_name(node) == 'UnlabeledFolder'
-        if folder == '' and is_needed:
-            raise ValueError(
-                f"{type_name(node)} has no data_root (got ''): pass --cfg-options "
-                'data_root=/path/to/images'
-            )
         if not folder or '://' in folder or os.path.isfile(folder):
             continue
         if not os.path.isdir(folder) or not os.listdir(folder):

@@ -13,6 +13,7 @@ _NOT_FOR_USERS = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     'Distributed training is not used, all SyncBatchNorm',
+    'resumed key: loop_stage is not defined in message_hub',
 )
 
 

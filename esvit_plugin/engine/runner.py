@@ -72,10 +72,19 @@ class EsViTRunner(Runner):
         """Build the runner of a config, after checking its names and values."""
         from .class_count import fill_num_classes, hand_on
         from .config_checks import check_channels, check_config
-        from .configs import drop_late_schedules, expand_home
+        from .configs import (
+            check_data_given,
+            drop_late_schedules,
+            expand_home,
+            spread_data_root,
+        )
 
         check_config(cfg)
         check_channels(cfg)
+        if isinstance(cfg, Config):
+            # mmpretrain's programs have not done it.
+            spread_data_root(cfg)
+            check_data_given(cfg)
         expand_home(cfg)
         drop_late_schedules(cfg)
         built: dict[str, Any] = {}

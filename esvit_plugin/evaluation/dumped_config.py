@@ -21,8 +21,11 @@ from ..type_names import type_name
 from .loading import find_evaluated
 
 MAX_DIFFERENCES = 3
-# What a model begins from matters no more once it has the weights of a checkpoint.
-_NO_SETTINGS = ('init_cfg', '_scope_')
+# Of no account once a model has the weights of a checkpoint and is not trained.
+_NO_SETTINGS = (
+    *('init_cfg', '_scope_', 'with_cp', 'frozen_stages', 'compile_backbones'),
+    *('drop_path_rate', 'drop_rate', 'attn_drop_rate'),
+)
 _NOT_SET = object()
 
 
@@ -105,8 +108,8 @@ def find_dump(config: Config, checkpoint: str) -> str | None:
         checkpoint: The checkpoint.
 
     Returns:
-        The file of the same name, or the only one; None if there is none, or it is the
-        given config.
+        The file of the same name, or the only one; None if there is none. It may be the
+        given config itself, which options have changed.
     """
     if '://' in checkpoint:
         return None
@@ -114,9 +117,7 @@ def find_dump(config: Config, checkpoint: str) -> str | None:
     files = [str(path) for path in Path(folder).glob('*.py')]
     given = config.filename or ''
     own = os.path.join(folder, os.path.basename(given))
-    path = own if own in files else files[0] if len(files) == 1 else None
-    same = path and os.path.isfile(given) and os.path.samefile(path, given)
-    return None if same else path
+    return own if own in files else files[0] if len(files) == 1 else None
 
 
 def read_dump(path: str) -> dict[str, Any] | None:

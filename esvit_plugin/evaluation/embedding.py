@@ -14,7 +14,7 @@ def embed_in_plane(
         seed: Of the method's random numbers. Defaults to 0.
 
     Returns:
-        Points, shape (N, 2).
+        Points, shape (N, 2), around 0; they are spread most along the first axis.
 
     Raises:
         ValueError: If there are fewer than 4 images.
@@ -29,8 +29,13 @@ def embed_in_plane(
         from umap import UMAP
 
         neighbors = min(15, len(features) - 1)
-        return UMAP(n_neighbors=neighbors, random_state=seed).fit_transform(features)
-    from sklearn.manifold import TSNE
+        reducer = UMAP(n_neighbors=neighbors, random_state=seed)
+    else:
+        from sklearn.manifold import TSNE
 
-    perplexity = min(30.0, (len(features) - 1) / 3)
-    return TSNE(perplexity=perplexity, random_state=seed).fit_transform(features)
+        perplexity = min(30.0, (len(features) - 1) / 3)
+        reducer = TSNE(perplexity=perplexity, random_state=seed)
+    points = reducer.fit_transform(features)
+    # Directions mean nothing: turned, so that a wide picture has room for them.
+    points = points - points.mean(0)
+    return points @ np.linalg.svd(points, full_matrices=False)[2].T

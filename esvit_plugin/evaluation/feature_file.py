@@ -134,7 +134,7 @@ def _save(
 
 
 def read_features(
-    path: str, key: str = 'pooled', level: int = 1
+    path: str, key: str = 'pooled', level: int | None = None
 ) -> tuple[np.ndarray, list[str]]:
     """Read features of a file of ``write_features``, and the class of each image.
 
@@ -145,7 +145,8 @@ def read_features(
         path: The file.
         key: Which features. Defaults to 'pooled'.
         level: Which folder, counted from 1 below the one that all images share, or
-            from -1, the one that holds the image, upwards. Defaults to 1.
+            from -1, the one that holds the image, upwards. Defaults to None: 1, or 2
+            where the first ones are called train, val or test.
 
     Returns:
         Features (N, C), and the name of each image's folder; the last one where an
@@ -156,7 +157,7 @@ def read_features(
         ValueError: If ``level`` is 0, or the file is of another kind, or its features
             have another shape or are not finite.
     """
-    if not level:
+    if level == 0:
         raise ValueError('level must be 1 or more, or -1 or less, got 0.')
     features, paths = read_paths(path, key)
     return features, _classes(paths, level)
@@ -215,8 +216,11 @@ def _read(path: str) -> dict[str, np.ndarray]:
         ) from None
 
 
-def _classes(paths: list[str], level: int) -> list[str]:
+def _classes(paths: list[str], level: int | None) -> list[str]:
     """The folder of each image at a level below the one that all images share."""
+    if level is None:
+        first = set(_classes(paths, 1))
+        level = 2 if first <= {'train', 'val', 'valid', 'validation', 'test'} else 1
     parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath(parents)
     names = []

@@ -1,5 +1,6 @@
 """Weighted k-nearest-neighbour classification of features."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from numbers import Integral
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -147,6 +149,12 @@ def knn_accuracy(
         [tensor.to(get_device()) for tensor in extract_features(model, loader, extract)]
         for loader in loaders
     )
+    if max(ks) > len(train[0]):
+        print_log(
+            f'Only {len(train[0])} images vote: with a larger k all of them do.',
+            logger='current',
+            level=logging.WARNING,
+        )
     return weighted_knn(
         train[0], train[1], test[0], test[1], ks=ks, temperature=temperature
     )

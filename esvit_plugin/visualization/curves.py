@@ -53,6 +53,8 @@ def plain_name(key: str) -> str:
         return f'{k}-NN {"" if top == "1" else f"top-{top} "}accuracy [%]'
     if match := re.fullmatch(r'accuracy/top(\d+)', key):
         return f'top-{match[1]} accuracy [%]'
+    if match := re.fullmatch(r'accuracy/x([\d.e+-]+)', key):
+        return f'top-1 accuracy at {match[1]} × the learning rate [%]'
     return NAMES.get(key, key)
 
 
@@ -63,8 +65,9 @@ def default_keys(runs: Sequence[Run]) -> list[str]:
     if not any(key.startswith('loss_') for key in keys) and 'loss' in known:
         keys.insert(0, 'loss')
     if 'knn/top1_k20' not in keys:
+        # Of a linear probe first that of the best learning rate.
         accuracy = [key for key in known if key.startswith(('knn/top1', 'accuracy/'))]
-        keys += accuracy[:1]
+        keys += sorted(accuracy, key=lambda key: 'top1' not in key)[:1]
     return keys
 
 

@@ -38,7 +38,7 @@ def draw_embedding(
     many = len(names) > MAX_LEGEND
     # Of the points' own shape, within reason, so that they fill the picture.
     spread = np.ptp(points, axis=0)
-    height = 7 * float(np.clip(spread[1] / max(spread[0], 1e-12), 0.5, 1.4))
+    height = 7 * float(np.clip(spread[1] / max(spread[0], 1e-12), 0.35, 1.4))
     least = 0 if many else 0.22 * len(names)  # of the legend
     figure = new_figure(7 if many else 9, max(height, least) + 0.3)
     figure.set_layout_engine('constrained')  # leaves room for the legend

@@ -2,14 +2,17 @@
 
 import logging
 import re
+import sys
+from pathlib import Path
 
+import mmpretrain
 import pytest
 import torch
 from mmpretrain import ImageClassificationInferencer
 from support.made_up_data import write_image
 from support.paths import CONFIGS
 from support.small_configs import SMALL_FOLDER
-from support.tools import run
+from support.tools import call, run
 from support.training import SMALL_SWIN
 
 from esvit_plugin import get_model
@@ -138,3 +141,53 @@ def test_knn_and_transfer_of_a_pretraining(labelled, tmp_path, monkeypatch):
     output = run('transfer.py', config, checkpoint, *words, '--num-workers', 0)
     assert re.search(r'Own folder: accuracy [\d.]+ %', output)
     assert 'val: 6 images' not in output and 'test: 6 images' in output
+
+
+@pytest.mark.parametrize('name', ['linear_folder_laptop', 'finetune_folder_laptop'])
+def test_a_teacher_of_the_laptop_config_fits(name, labelled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teacher = get_model('esvit_swin_folder_laptop')
+    torch.save(dict(state_dict=teacher.state_dict()), 'teacher.pth')
+    words = (
+        f'data_root={labelled}',
+        'model.backbone.init_cfg.checkpoint=teacher.pth',
+        'train_dataloader.batch_size=6',
+        'train_cfg.max_epochs=1',
+    )
+    run('train.py', CONFIGS / 'demo' / f'{name}.py', '--cfg-options', *words)
+    weights = torch.load(tmp_path / 'work_dirs' / name / 'epoch_1.pth')['state_dict']
+    if name.startswith('linear'):
+        for key, value in teacher.teacher['backbone'].state_dict().items():
+            assert torch.equal(weights[f'backbone.{key}'], value), key
+
+
+@pytest.mark.parametrize('name', ['linear_folder_laptop', 'own_linear_folder'])
+def test_mmpretrains_program_takes_the_folder(name, labelled, tmp_path):
+    """In a process of its own, as nothing of ours has read the config there."""
+    config = CONFIGS / 'demo' / f'{name}.py'
+    words = []
+    if not config.is_file():
+        config = tmp_path / f'{name}.py'
+        base = str(CONFIGS / 'demo' / 'linear_folder_laptop.py')
+        config.write_text(f'_base_ = {base!r}\ndata_root = {str(labelled)!r}\n')
+    else:
+        words = [f'data_root={labelled}']
+    tools = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
+    small = (
+        'model.backbone.arch.embed_dims=16',
+        'model.backbone.arch.depths=[1,1,2,1]',
+        'model.backbone.arch.num_heads=[1,2,4,8]',
+        f'model.in_channels={WIDTH}',
+        'model.backbone.init_cfg=None',
+        'train_dataloader.batch_size=6',
+        'train_dataloader.num_workers=0',
+        'val_dataloader.num_workers=0',
+        'train_cfg.max_epochs=1',
+    )
+    program = (sys.executable, tools / 'train.py', config, '--work-dir', tmp_path / 'r')
+    call(*program, '--cfg-options', *words, *small)
+    weights = torch.load(tmp_path / 'r' / 'epoch_1.pth')['state_dict']
+    assert weights['heads.0.weight'].shape == (3, WIDTH)
+    if words:
+        output = call(*program, expect=1)
+        assert 'CustomDataset has no data_root' in output

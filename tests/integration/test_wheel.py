@@ -158,7 +158,8 @@ LINES = [
     r'views\.png: 1 images, 4 views of each',
     rf'(learning rate|weight decay|teacher momentum|teacher temperature): {NUMBER} at '
     rf'first, {NUMBER} at last, {NUMBER} to {NUMBER}',
-    r'schedules\.png: 1 epochs of 5 iterations',
+    r'schedules\.png: max_epochs=1, epochs of 5 iterations '
+    r'\(of its images on one process\)',
     rf'(head \d|mean) +entropy +{NUMBER} nats(, 2 images, teacher)?',
     r'attention/\w+\.png: 7x7 positions, 5 queries(, 60 % of the mass)?',
     rf'accuracy +{NUMBER} % +error +{NUMBER} px +similarity +{NUMBER} +'
@@ -200,7 +201,7 @@ def test_the_first_hour(esvit):
     run('embedding', 'new/features.npz', '-o', 'new/plane.png')
     run('curves', 'work_dirs/own', '-o', 'curves.png')
     run('views', 'own.py', images[0], '-o', 'views.png')
-    run('schedules', 'own.py', '--epoch-length', 5, '-o', 'schedules.png')
+    run('schedules', 'own.py', '-o', 'schedules.png')
     run('attention', *trained, *images, '-o', 'attention')
     run('correspondence', *trained, *images, '-o', 'pairs')
     run('extract-backbone', trained[1], 'backbone.pth')

@@ -88,10 +88,10 @@ def test_options_are_those_of_the_training(
 
 def test_a_setting_without_weights_is_a_warning(trained, monkeypatch, capsys):
     call = ('features', *trained, *CALLS['features'], *OPTIONS)
-    changed = esvit(monkeypatch, capsys, *call, 'model.backbone.drop_path_rate=0.1')
+    changed = esvit(monkeypatch, capsys, *call, 'model.head.student_temp=0.2')
     assert changed.err.count('\n') == 1
     assert 'warning: The model of' in changed.err
-    assert 'backbone.drop_path_rate is 0.0 there, 0.1 here. If' in changed.err
+    assert 'head.student_temp is not set there, 0.2 here. If' in changed.err
     assert 'f.npz: pooled (2, 128)' in changed.out
     # The user may take the dumped config.
     call = ('features', trained[1].parent / 'mine.py', *call[2:-2])

@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from support.made_up_data import write_image
 from support.tools import is_drawn, run
 from support.training import build_runner
 
@@ -80,11 +81,26 @@ def test_the_tool(tmp_path):
     tool, out = 'analysis_tools/draw_schedules.py', tmp_path / 'schedules.png'
     output = run(tool, 'mocov3_deit_s', '-o', out, '--epoch-length=3')
     assert 'learning rate: 2.4e-07 at first, ' in output
-    assert output.endswith('schedules.png: 300 epochs of 3 iterations\n')
+    wanted = 'max_epochs=300, epochs of 3 iterations (--epoch-length)\n'
+    assert output.endswith(wanted)
     assert is_drawn(out)
     config = config_path('esvit_swin_photos')
     short = ('--epoch-length=24', '--cfg-options', 'train_cfg.max_epochs=4')
     output = run(tool, config, '-o', out, *short)
-    assert 'teacher momentum: 0.9' in output and '4 epochs of 24' in output
+    assert 'teacher momentum: 0.9' in output and 'epochs of 24' in output
     with pytest.raises(ValueError, match='--epoch-length must be >= 1'):
         run(tool, config, '-o', out, '--epoch-length=0')
+
+
+def test_an_epoch_is_that_of_the_images_where_they_are(tmp_path):
+    images = tmp_path / 'images'
+    for number in range(7):
+        write_image(images / f'{number}.jpg', number)
+    config = str(config_path('esvit_swin_folder_laptop'))
+    words = ('draw_schedules.py', config, '-o', tmp_path / 'schedules.png')
+    tool = f'analysis_tools/{words[0]}'
+    short = ('train_cfg.max_epochs=2', 'train_dataloader.batch_size=3')
+    output = run(tool, *words[1:], '--cfg-options', f'data_root={images}', *short)
+    assert 'epochs of 3 iterations (of its images on one process)' in output
+    output = run(tool, *words[1:], '--cfg-options', *short)
+    assert 'epochs of 100 iterations (assumed, as the images are not there' in output

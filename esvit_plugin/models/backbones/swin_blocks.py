@@ -55,16 +55,24 @@ class WindowAttention(ShiftWindowMSA):
         if use_plain():
             return super().forward(x, hw_shape)
         inner = self.w_msa
+        # What is traced shall take other numbers of images: the layout is of one then.
+        # Otherwise windows of a kind of all images lie together.
+        together = not torch.jit.is_tracing()
         layout = window_layout(
-            len(x), *hw_shape, self.window_size, self.shift_size, x.device
+            len(x) if together else 1,
+            *hw_shape,
+            self.window_size,
+            self.shift_size,
+            x.device,
         )
-        rows = reorder(x.flatten(0, 1), layout.order, layout.inverse)
+        rows = x.flatten(0, 1).unsqueeze(0) if together else x
+        rows = reorder(rows, layout.order, layout.inverse)
         qkv = inner.qkv(rows).unflatten(-1, (3, inner.num_heads, -1))
         bias = relative_bias(inner)
         sizes = [group.num_windows * len(group.real) for group in layout.groups]
         outs = []
-        for group, group_qkv in zip(layout.groups, qkv.split(sizes), strict=True):
-            group_qkv = group_qkv.unflatten(0, (group.num_windows, -1))
+        for group, group_qkv in zip(layout.groups, qkv.split(sizes, 1), strict=True):
+            group_qkv = group_qkv.unflatten(1, (group.num_windows, -1)).flatten(0, 1)
             pad, key_bias = self._padding(group, group_qkv, bias)
             out = window_attention(
                 group_qkv,
@@ -73,8 +81,8 @@ class WindowAttention(ShiftWindowMSA):
                 inner.scale,
                 inner.attn_drop.p if self.training else 0.0,
             )
-            outs.append(out.flatten(0, 1))
-        out = outs[0] if len(outs) == 1 else torch.cat(outs)
+            outs.append(out.unflatten(0, (-1, group.num_windows)).flatten(1, 2))
+        out = outs[0] if len(outs) == 1 else torch.cat(outs, 1)
         out = inner.proj_drop(inner.proj(out))
         return reorder(out, layout.inverse, layout.order).view(x.shape)
 
@@ -183,7 +191,7 @@ class FusedPatchMerging(PatchMerging):
         x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
         size = x.shape[1], x.shape[3]
-        x = x.transpose(2, 3).reshape(len(x), size[0] * size[1], -1)
+        x = x.transpose(2, 3).reshape(x.shape[0], size[0] * size[1], -1)
 
         def pixel_by_pixel(weight: Tensor) -> Tensor:
             weight = weight.unflatten(-1, (self.in_channels, 4))

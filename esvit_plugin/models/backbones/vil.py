@@ -136,7 +136,7 @@ class ViLStage(BaseModule):
         """Map a map (B, C, H, W) to one with channels last, (B, h, w, C')."""
         x, (height, width) = self.embed(x)
         if self.num_global_tokens:
-            x = torch.cat([self.global_tokens.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.global_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         x = self.drop(x)
         for block in self.blocks:
             attn_args = [height, width]

@@ -42,9 +42,9 @@ class LinearSweepClassifier(BaseClassifier):
             0.
 
     Raises:
-        ValueError: If ``lr_factors`` is empty, has equal numbers or one that is not
-            positive, the backbone's features have another width, or ``patch_mean`` is
-            asked of a backbone without a class token.
+        ValueError: If ``num_classes`` is None, ``lr_factors`` is empty, has equal
+            numbers or one that is not positive, the backbone's features have another
+            width, or ``patch_mean`` is asked of a backbone without a class token.
     """
 
     def __init__(
@@ -63,6 +63,12 @@ class LinearSweepClassifier(BaseClassifier):
             data_preprocessor.setdefault('type', 'ClsDataPreprocessor')
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(init_cfg, data_preprocessor)
+        if num_classes is None:
+            raise ValueError(
+                'LinearSweepClassifier: num_classes is None, which only a training and '
+                'esvit_plugin.get_model take from the images: give the config that the '
+                'training wrote into its work folder, or a number.'
+            )
         factors = [float(factor) for factor in lr_factors]
         if not factors or min(factors) <= 0 or len(set(factors)) < len(factors):
             raise ValueError(

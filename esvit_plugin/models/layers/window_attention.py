@@ -85,15 +85,15 @@ def relative_bias(attn: Any) -> Tensor:
 
 
 def reorder(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-    """``x[order]`` whose gradient is a gather too, by the inverse of the order.
+    """``x[:, order]`` whose gradient is a gather too, by the inverse of the order.
 
     Args:
-        x: Rows, shape (N, C).
+        x: Rows, shape (1, N, C); (B, N, C) in ``torch.jit.trace`` and the plain twin.
         order: A permutation, shape (N,).
         inverse: Its inverse, shape (N,).
     """
     if use_plain() or torch.jit.is_tracing():
-        return x[order]
+        return x[:, order]
     return _Reorder.apply(x, order, inverse)
 
 
@@ -101,7 +101,7 @@ class _Reorder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         ctx.inverse, ctx.order = inverse, order
-        return x.index_select(0, order)
+        return x.index_select(1, order)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -115,7 +115,8 @@ def _split_heads(
     q_WhNd, k_WhNd, v_WhNd = qkv_WN3hd.permute(2, 0, 3, 1, 4).unbind(0)
     if pad_2hd is None:
         return q_WhNd, k_WhNd, v_WhNd
-    pad_2Wh1d = pad_2hd[:, None, :, None].expand(-1, len(qkv_WN3hd), -1, -1, -1)
+    num_windows = qkv_WN3hd.shape[0]
+    pad_2Wh1d = pad_2hd[:, None, :, None].expand(-1, num_windows, -1, -1, -1)
     k_WhMd = torch.cat([k_WhNd, pad_2Wh1d[0]], 2)
     v_WhMd = torch.cat([v_WhNd, pad_2Wh1d[1]], 2)
     return q_WhNd, k_WhMd, v_WhMd
