@@ -10,7 +10,6 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
 from ..type_names import type_name
-from .cli import describe
 from .config_checks import dicts
 
 # The first that there is, as a test alone needs no images to train on.
@@ -37,7 +36,8 @@ def build_dataset(cfg: Config, name: str) -> Any:
     except AssertionError as error:
         # That is how mmpretrain's check their files.
         raise ValueError(
-            f'{name}: {type_name(settings)} refuses its images: {describe(error)}\n'
+            f'{name}: {type_name(settings)} refuses its images: '
+            f'{" ".join(str(error).split())}\n'
             'A folder of classes of your own is a CustomDataset.'
         ) from error
     return dataset

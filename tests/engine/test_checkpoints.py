@@ -17,6 +17,7 @@ from esvit_plugin.engine.checkpoints import (
     check_finite_weights,
     find_damage,
     load_checkpoint_file,
+    save_weights,
 )
 from esvit_plugin.engine.resume import find_position, newest_checkpoint
 
@@ -296,3 +297,13 @@ def test_mmengines_hook_becomes_the_atomic_one(tmp_path):
 def test_a_position_keeps_its_part_of_the_epoch(meta, expected):
     found = find_position(meta, 10)
     assert (found.epoch, found.start, found.iteration) == expected
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_files_are_readable_as_any_other(tmp_path, name):
+    pytest.importorskip('safetensors')
+    other = tmp_path / 'other'
+    other.write_text('')
+    save_weights(tmp_path / name, dict(weight=torch.ones(2)))
+    modes = [path.stat().st_mode for path in (tmp_path / name, other)]
+    assert modes[0] == modes[1]

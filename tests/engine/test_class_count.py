@@ -77,3 +77,9 @@ def test_other_classes_to_validate_on_are_refused(folder):
     )
     with pytest.raises(ValueError, match='different classes: cow, dog'):
         fill_num_classes(cfg)
+
+
+def test_a_data_set_that_refuses_its_images_says_what_to_take(folder):
+    cfg = classifier(type='ImageNet', data_root=str(folder), split='train')
+    with pytest.raises(ValueError, match='ImageNet refuses.*\n.*is a CustomDataset'):
+        fill_num_classes(cfg)

@@ -122,8 +122,8 @@ def test_which_file_is_the_dump(tmp_path):
     assert find_dump(cfg, checkpoint) is None
     own.touch()
     assert find_dump(cfg, checkpoint) == str(own)
-    # It is what was given.
-    assert find_dump(Config(dict(), '#', str(own)), checkpoint) is None
+    # What was given may have been changed by options.
+    assert find_dump(Config(dict(), '#', str(own)), checkpoint) == str(own)
     assert find_dump(cfg, f'https://{tmp_path}/epoch_1.pth') is None
 
 
@@ -170,3 +170,17 @@ def test_a_warning_or_a_line_of_the_error(tmp_path, capsys):
         compare_dump(Config.fromfile(given), checkpoint),
     ):
         raise ValueError('empty')
+
+
+def test_options_on_the_dumped_config_itself_are_seen(tmp_path, capsys):
+    path = tmp_path / 'own.py'
+    path.write_text("model = dict(type='EsViT', head=dict(student_temp=0.1))\n")
+    checkpoint = str(tmp_path / 'epoch_1.pth')
+    config = Config.fromfile(str(path))
+    with compare_dump(config, checkpoint):
+        pass
+    assert capsys.readouterr().err == ''
+    config.merge_from_dict({'model.head.student_temp': 0.2})
+    with compare_dump(config, checkpoint):
+        pass
+    assert 'student_temp is 0.1 there, 0.2 here' in capsys.readouterr().err

@@ -1,10 +1,12 @@
 import json
 import math
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
 import pytest
 
+from esvit_plugin.evaluation.embedding import embed_in_plane
 from esvit_plugin.evaluation.feature_file import read_features
 from esvit_plugin.visualization import (
     draw_curves,
@@ -14,7 +16,7 @@ from esvit_plugin.visualization import (
     read_scalars,
     run_names,
 )
-from esvit_plugin.visualization.curves import UNIFORM, plain_name
+from esvit_plugin.visualization.curves import UNIFORM, default_keys, plain_name
 
 
 def write_log(folder, steps, value, name='20260101_000000', extra=()):
@@ -239,3 +241,29 @@ def test_classes_are_folders_of_one_level(tmp_path):
         assert read_features(str(file), level=level)[1] == expected
     with pytest.raises(ValueError, match='level must be 1 or more'):
         read_features(str(file), level=0)
+
+
+def test_parts_of_a_data_set_are_no_classes(tmp_path):
+    file = tmp_path / 'features.npz'
+    paths = [f'/data/{name}' for name in ('train/cats/1.jpg', 'val/dogs/2.jpg')]
+    np.savez(file, paths=np.array(paths), pooled=np.ones((2, 2)))
+    assert read_features(str(file))[1] == ['cats', 'dogs']
+
+
+def test_the_plane_lies_on_its_side(monkeypatch):
+    rng = np.random.default_rng(0)
+    tall = rng.normal(size=(30, 2)) * [1.0, 9.0]
+    monkeypatch.setattr('sklearn.manifold.TSNE.fit_transform', lambda self, x: tall)
+    points = embed_in_plane(rng.normal(size=(30, 8)))
+    assert points[:, 0].std() > 5 * points[:, 1].std()
+    # Turned alone: all distances are as they were.
+    distances = [np.linalg.norm(p[:, None] - p, axis=-1) for p in (points, tall)]
+    np.testing.assert_allclose(*distances, atol=1e-9)
+
+
+def test_a_probe_is_drawn_at_its_best_rate():
+    steps = dict.fromkeys(['loss', 'accuracy/x0.3', 'accuracy/x1', 'accuracy/top1'])
+    keys = default_keys([SimpleNamespace(steps=steps)])
+    assert keys == ['loss', 'accuracy/top1']
+    name = plain_name('accuracy/x0.3')
+    assert name == 'top-1 accuracy at 0.3 × the learning rate [%]'
