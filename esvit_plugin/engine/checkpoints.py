@@ -24,11 +24,6 @@ from ..models.conversion.names import CONVERTER, is_released_training
 UNFINISHED = '.part'
 
 
-# Reading it means setting it, which other threads would see.
-_UMASK = os.umask(0o022)
-os.umask(_UMASK)
-
-
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     """Write a file that appears under its name only when it is whole.
@@ -54,8 +49,6 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     try:
         os.makedirs(folder or os.curdir, exist_ok=True)
         yield unfinished
-        # That of safetensors is for its owner alone.
-        os.chmod(unfinished, 0o666 & ~_UMASK)
         _flush(unfinished)
         os.replace(unfinished, path)
         _flush(folder or '.')
@@ -95,16 +88,14 @@ def save_weights(
         if not part.endswith('.safetensors'):
             torch.save(weights if content is None else content, part)
             return
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         # Tensors that share memory or are not contiguous are refused.
         whole = torch.contiguous_format
         copies = {n: v.detach().clone(memory_format=whole) for n, v in weights.items()}
-        try:
-            save_file(copies, part, metadata=dict(format='pt'))
-        except SafetensorError as error:  # e.g. a full disk
-            raise OSError(str(error)) from error
+        # Its own writer makes files that only their owner can read.
+        with open(part, 'wb') as file:
+            file.write(save(copies, metadata=dict(format='pt')))
 
 
 def _flush(path: str) -> None:

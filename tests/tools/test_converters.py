@@ -1,5 +1,6 @@
 """Converters and feature extraction, as a user calls them."""
 
+import errno
 from pathlib import Path
 from unittest import mock
 
@@ -94,8 +95,8 @@ def test_safetensors_are_what_their_name_says(tmp_path, monkeypatch):
         assert torch.equal(loaded[name], value), name
     # A file that is there stays until a new one is whole.
     before = path.read_bytes()
-    full = mock.Mock(side_effect=safetensors.SafetensorError('No space left'))
-    monkeypatch.setattr('safetensors.torch.save_file', full)
+    full = mock.Mock(side_effect=OSError(errno.ENOSPC, 'No space left'))
+    monkeypatch.setattr('safetensors.torch.save', full)
     with pytest.raises(OSError, match=r'backbone\.safetensors cannot .*: No space le'):
         run('model_converters/extract_backbone.py', checkpoint, path)
     assert path.read_bytes() == before
