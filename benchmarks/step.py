@@ -1,6 +1,7 @@
 """One training step of Swin-T: the paper's 2 x 224 + 8 x 96 px views, both losses.
 
-    python benchmarks/step.py                               # holds 33 GiB
+    python benchmarks/step.py                               # holds 38 GiB
+    python benchmarks/step.py --only plain ours 'ours, bfloat16'   # 21 GiB
     python benchmarks/step.py --only plain ours backbones   # 18 GiB
     python benchmarks/step.py --batch-size 64 --amp bfloat16 --device cuda
     python benchmarks/step.py --only ours --prototypes 262144 --rounds 1
@@ -123,11 +124,17 @@ def plain(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
     return in_plain(step)
 
 
+def ours_bfloat16(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
+    """A step of ours under autocast, whatever ``--amp`` says."""
+    return ours(argparse.Namespace(**{**vars(args), 'amp': 'bfloat16'}), device)
+
+
 VARIANTS = {
     'plain': plain,
     'plain, memory kept': as_trained(plain),
     'ours, memory not kept': ours,
     'ours': as_trained(ours),
+    'ours, bfloat16': as_trained(ours_bfloat16),
     'backbones': as_trained(backbones),
 }
 
