@@ -307,6 +307,12 @@ def _check_values(path: str, node: Mapping) -> None:
             raise ValueError(
                 f'{setting} must be the name of a file or folder, got {value!r}.'
             )
+    if path.endswith('dist_cfg'):
+        seconds = node.get('timeout', 1)
+        if not _is_number(seconds) or seconds <= 0:
+            raise ValueError(
+                f'{path}.timeout must be a number of seconds above 0, got {seconds!r}.'
+            )
     if type_name(node) == 'KNNMonitorHook':
         ks, temperature = node.get('ks', ()), node.get('temperature', 1)
         check_knn(ks, temperature, f'{path} (KNNMonitorHook): ')

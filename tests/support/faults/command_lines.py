@@ -256,7 +256,7 @@ COMMANDS = [
         'install|pythonpath',
     ),
     (f'{OPTION}model.backbone.img_size=2', '2', 'patch|>=|at least'),
-    (f'{OPTION}env_cfg.dist_cfg.timeout=x --amp', 'timeout|amp', 'number|--amp'),
+    (f'{OPTION}env_cfg.dist_cfg.timeout=x', 'timeout.*x', 'number'),
     (f'{OPTION}optim_wrapper.dtype=float16 --amp', 'float16', '--amp|GPU'),
     (
         'train.py {no_scale} --work-dir {out} --auto-scale-lr',
