@@ -73,6 +73,15 @@ def test_the_runner_takes_it_in_place_of_mmengines(tmp_path):
 TYPES = dict(float32=PerParamClipOptimWrapper, bfloat16=PerParamClipAmpOptimWrapper)
 
 
+def recipe(kind):
+    return dict(
+        type=kind.__name__,
+        constructor='MatrixDecayOptimWrapperConstructor',
+        optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04),
+        clip_grad=dict(max_norm=3.0),
+    )
+
+
 @pytest.mark.parametrize(
     ('first', 'second'), [('float32', 'bfloat16'), ('bfloat16', 'float32')]
 )
@@ -107,12 +116,7 @@ def test_a_scaled_checkpoint_resumes_without_scaling(tmp_path):
             tmp_path / str(number),
             load_from=str(path),
             resume=True,
-            optim_wrapper=dict(
-                type=kind.__name__,
-                constructor='MatrixDecayOptimWrapperConstructor',
-                optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04),
-                clip_grad=dict(max_norm=3.0),
-            ),
+            optim_wrapper=recipe(kind),
         )
         runner.train()
         assert runner.iter == 4
@@ -123,12 +127,7 @@ def test_losses_are_near_those_of_float32(tmp_path):
     for name, kind in TYPES.items():
         runner = build_runner(
             tmp_path / name,
-            optim_wrapper=dict(
-                type=kind.__name__,
-                constructor='MatrixDecayOptimWrapperConstructor',
-                optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04),
-                clip_grad=dict(max_norm=3.0),
-            ),
+            optim_wrapper=recipe(kind),
         )
         runner.train()
         history = runner.message_hub.get_scalar('train/loss').data[0]
