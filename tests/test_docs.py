@@ -103,6 +103,7 @@ def test_files_that_a_page_names_exist(name):
             assert (ROOT / path).is_file(), path
 
 
+@pytest.mark.slow
 def test_configs_that_pages_name_load():
     named = {
         path
@@ -174,6 +175,7 @@ def test_every_page_is_in_a_table_of_contents():
     assert sorted([*listed, 'index']) == sorted(pages)
 
 
+@pytest.mark.slow
 def test_the_zoo_lists_every_config_once():
     spec = importlib.util.spec_from_file_location('zoo', DOCS / 'zoo_tables.py')
     zoo = importlib.util.module_from_spec(spec)

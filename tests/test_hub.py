@@ -63,6 +63,7 @@ def test_only_paths_of_this_package_lose_a_folder():
         mmengine.hub.get_config('esvit_plugin::esvit/nothing.py')
 
 
+@pytest.mark.slow
 def test_mmpretrains_program_trains_a_config_of_the_hub(tmp_path, monkeypatch):
     tools = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
     config = child(tmp_path, NAMES[0], QUICK)

@@ -59,6 +59,7 @@ def test_scaling_on_a_gpu_is_of_float16_alone(monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_the_runner_takes_it_in_place_of_mmengines(tmp_path):
     for number, kind in enumerate(
         ('AmpOptimWrapper', 'mmengine.AmpOptimWrapper', AmpOptimWrapper)
@@ -103,6 +104,7 @@ def test_a_checkpoint_resumes_in_another_type(tmp_path, first, second):
     assert max(steps) == 4
 
 
+@pytest.mark.slow
 def test_a_scaled_checkpoint_resumes_without_scaling(tmp_path):
     """Of float16 on a GPU; only its state is made up."""
     build_runner(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=1)).train()
@@ -122,6 +124,7 @@ def test_a_scaled_checkpoint_resumes_without_scaling(tmp_path):
         assert runner.iter == 4
 
 
+@pytest.mark.slow
 def test_losses_are_near_those_of_float32(tmp_path):
     losses = {}
     for name, kind in TYPES.items():

@@ -7,6 +7,8 @@ from support.backbones import BACKBONES, SHIFTED, build
 from esvit_plugin.models.layers import chunk_layout, window_layout
 from esvit_plugin.models.layers.layout_cache import computed_once
 
+pytestmark = pytest.mark.slow
+
 # Maps of whole windows, and padded ones.
 CASES = [
     *((BACKBONES[name][0], size) for name in ('EsViTSwin', 'ViL') for size in (64, 40)),
