@@ -1,6 +1,6 @@
 """Fine-tuning of a teacher of esvit_swin_folder_laptop.py, on your own labelled folder.
 
-    python tools/train.py configs/demo/finetune_folder_laptop.py \\
+    python tools/train.py configs/demo/finetune_folder_laptop.py \
         --cfg-options data_root=/path/to/labelled
 
 As finetune_folder.py, but for the smaller network and images of 96 px.

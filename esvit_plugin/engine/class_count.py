@@ -124,7 +124,7 @@ def _count_classes(cfg: Config, built: dict[str, Any]) -> int:
     dataset = built[name]
     classes = getattr(dataset, 'CLASSES', None)
     if classes:
-        _check_same_classes(cfg, name, classes, built)
+        _check_loaders(cfg, name, classes, built)
         return len(classes)
     # Lists of mmpretrain have labels without names.
     records = map(dataset.get_data_info, range(len(dataset)))
@@ -138,23 +138,40 @@ def _count_classes(cfg: Config, built: dict[str, Any]) -> int:
     return max(labels) + 1
 
 
-def _check_same_classes(
+def check_same_classes(names: str, mine: Sequence[str], theirs: Sequence[str]) -> None:
+    """Refuse images to validate on that number their classes in another way.
+
+    Args:
+        names: Of the two parts, for the message.
+        mine: Classes of the one, in their order.
+        theirs: Classes of the other.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if list(theirs) != list(mine):
+        differing = sorted(set(theirs) ^ set(mine)) or theirs
+        raise ValueError(
+            f'{names} have different classes: {", ".join(map(str, differing[:5]))}. '
+            'Classes are numbered by name, so give both the same folders.'
+        )
+
+
+def _check_loaders(
     cfg: Config, name: str, classes: Sequence[str], built: dict[str, Any]
 ) -> None:
-    """Refuse images to validate on that number their classes in another way."""
+    """Compare the classes of the other loaders' images."""
+    compared = [cfg[name]['dataset']]
     for other in _LOADERS:
-        if other == name or not cfg.get(other):
+        # Images to test on are those to validate on, mostly.
+        if not cfg.get(other) or cfg[other]['dataset'] in compared:
             continue
+        compared.append(cfg[other]['dataset'])
         if other not in built:
             built[other] = build_dataset(cfg, other)
         theirs = getattr(built[other], 'CLASSES', None)
-        if theirs and list(theirs) != list(classes):
-            differing = sorted(set(theirs) ^ set(classes)) or theirs
-            raise ValueError(
-                f'{name} and {other} have different classes: '
-                f'{", ".join(map(str, differing[:5]))}. Classes are numbered by name, '
-                'so give both the same folders.'
-            )
+        if theirs:
+            check_same_classes(f'{name} and {other}', classes, theirs)
 
 
 def _check_topk(cfg: Config, num_classes: int) -> None:

@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..engine.class_count import check_same_classes
 from ..models import EsViT
 from ..models.checks import check_temperatures
 from ..models.view_and_regions import take_view
@@ -213,7 +214,9 @@ def folder_loaders(cfg: Config, path: str, folder: str) -> tuple[dict, dict]:
     folder = os.path.expanduser(folder)
     parts = [_find_part(folder, names) for names in (('train',), ('val', 'test'))]
     if not any('ann_file' in part for part in parts):
-        _check_same_folders(folder, *(part['data_prefix'] for part in parts))
+        places = [os.path.join(folder, part['data_prefix']) for part in parts]
+        names = ' and '.join(places)
+        check_same_classes(f'--data: {names}', *map(_classes, places))
     train, val = (
         dict(
             batch_size=64,
@@ -242,17 +245,6 @@ def _find_part(folder: str, names: Sequence[str]) -> dict[str, str]:
         'with the images that vote, and val/CLASS/ with those to classify, or lists of '
         'them with labels, train.txt and val.txt.'
     )
-
-
-def _check_same_folders(folder: str, train: str, val: str) -> None:
-    """Refuse parts whose folders of classes are not the same."""
-    votes, queries = (set(_classes(os.path.join(folder, p))) for p in (train, val))
-    if votes != queries:
-        raise ValueError(
-            f'--data: {folder}/{train} and {folder}/{val} have different classes: '
-            f'{", ".join(sorted(votes ^ queries)[:5])}. Classes are numbered by name, '
-            'so give both the same folders.'
-        )
 
 
 def _classes(folder: str) -> list[str]:

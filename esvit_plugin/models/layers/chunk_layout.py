@@ -6,6 +6,16 @@ from torch import Tensor
 from .layout_cache import computed_once
 
 
+def _pairs(rows: Tensor, cols: Tensor) -> Tensor:
+    """All pairs of a row and a column, shape (2, P), row by row."""
+    return torch.stack(torch.meshgrid(rows, cols, indexing='ij')).flatten(1)
+
+
+def _table_row(offset: Tensor, reach: int) -> Tensor:
+    """Row of a bias table for offsets (2, ...) of up to ``reach`` along each axis."""
+    return (offset[0] + reach) * (2 * reach + 1) + offset[1] + reach
+
+
 @computed_once
 def offset_index(grid: int, device: torch.device) -> Tensor:
     """Row of the bias table for each pair of positions of a grid.
@@ -18,9 +28,8 @@ def offset_index(grid: int, device: torch.device) -> Tensor:
         Tensor of shape (P, P), query before key.
     """
     axis = torch.arange(grid)
-    position = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
-    offset = position[:, :, None] - position[:, None] + grid - 1
-    return (offset[0] * (2 * grid - 1) + offset[1]).to(device)
+    position = _pairs(axis, axis)
+    return _table_row(position[:, :, None] - position[:, None], grid - 1).to(device)
 
 
 @computed_once
@@ -35,12 +44,11 @@ def chunk_offset_index(side: int, device: torch.device) -> Tensor:
         Tensor of shape (side^2, 9, side^2): query, chunk of the key, key.
     """
     axis = torch.arange(side)
-    inside = torch.stack(torch.meshgrid(axis, axis, indexing='ij')).flatten(1)
+    inside = _pairs(axis, axis)
     step = side * torch.arange(-1, 2)
-    chunk = torch.stack(torch.meshgrid(step, step, indexing='ij')).flatten(1)
-    key = chunk[:, :, None] + inside[:, None]
-    offset = inside[:, :, None, None] - key[:, None] + 2 * side - 1
-    return (offset[0] * (4 * side - 1) + offset[1]).to(device)
+    key = _pairs(step, step)[:, :, None] + inside[:, None]
+    offset = inside[:, :, None, None] - key[:, None]
+    return _table_row(offset, 2 * side - 1).to(device)
 
 
 @computed_once
@@ -109,12 +117,10 @@ def map_offset_index(
         The rows, and which chunk of the 3x3 around the query's holds the key, -1 for
         one further away; each (L, L), query before key.
     """
-    rows, cols = torch.arange(height), torch.arange(width)
-    position = torch.stack(torch.meshgrid(rows, cols, indexing='ij')).flatten(1)
+    position = _pairs(torch.arange(height), torch.arange(width))
     chunk = position // side
     step = chunk[:, None] - chunk[:, :, None] + 1
     near = ((step >= 0) & (step <= 2)).all(0)
-    offset = position[:, :, None] - position[:, None] + 2 * side - 1
-    index = offset[0] * (4 * side - 1) + offset[1]
+    index = _table_row(position[:, :, None] - position[:, None], 2 * side - 1)
     chunk_of_key = (step[0] * 3 + step[1]).where(near, -1)
     return index.where(near, 0).to(device), chunk_of_key.to(device)
