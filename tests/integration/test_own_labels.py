@@ -152,6 +152,9 @@ def test_a_teacher_of_the_laptop_config_fits(name, labelled, tmp_path, monkeypat
         f'data_root={labelled}',
         'model.backbone.init_cfg.checkpoint=teacher.pth',
         'train_dataloader.batch_size=6',
+        # Workers of several runs in one process end in each other's way.
+        'train_dataloader.num_workers=0',
+        'val_dataloader.num_workers=0',
         'train_cfg.max_epochs=1',
     )
     run('train.py', CONFIGS / 'demo' / f'{name}.py', '--cfg-options', *words)
