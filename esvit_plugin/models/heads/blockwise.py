@@ -91,7 +91,9 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         with_grad = any(ctx.needs_input_grad[:2])
         full, low = _types(student)
-        images, rows = block_shape(len(weights), weights.shape[1], len(prototypes))
+        images, rows = block_shape(
+            len(weights), weights.shape[1], len(prototypes), weights.device
+        )
         weights = weights.to(full)
         if low == torch.float16:
             # Gradients of a block and their sums fill the range of float16.

@@ -4,10 +4,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from esvit_plugin.engine import TeacherTempHook
 from esvit_plugin.models import DINOViewHead, RegionMatchingHead, plain_twins
 from esvit_plugin.models.heads import blocks, blockwise
+from esvit_plugin.models.heads.blockwise import blockwise_cross_entropy
 from esvit_plugin.models.heads.region_matching_head import match_regions
 
 HEADS = [DINOViewHead, RegionMatchingHead]
@@ -124,6 +127,38 @@ def test_loss_and_gradients_equal_the_plain_formula(
     torch.testing.assert_close(twin.center, head.center)
     for ours, other in zip(torch.autograd.grad(theirs[name], trained), expected_grads):
         torch.testing.assert_close(ours, other)
+
+
+class LargestProducts(TorchDispatchMode):
+    """Keeps the rows of each product with the prototypes."""
+
+    def __init__(self, num_prototypes):
+        super().__init__()
+        self.num_prototypes = num_prototypes
+        self.rows = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **kwargs or {})
+        if func is torch.ops.aten.mm.out and out.shape[1] == self.num_prototypes:
+            self.rows.append(len(out))
+        return out
+
+
+def test_a_gpu_reads_all_prototypes_a_few_times_only():
+    # 64 images of 2 x 49 and 8 x 9 regions; nothing is computed.
+    batch, num_student, num_teacher, num_prototypes = 64, 170, 98, 65536
+    fake = FakeTensorMode()
+    with fake, torch.device('cuda'):
+        student = torch.empty(batch, num_student, 256)
+        teacher = torch.empty(batch, num_teacher, 256)
+        matrix = torch.empty(num_prototypes, 256)
+        targets = torch.empty(batch, num_student, 2, dtype=torch.long)
+        center, weights = torch.empty(1, num_prototypes), torch.empty(targets.shape)
+    inputs = student, matrix, teacher, matrix, center, targets, weights, 0.1, 0.04
+    with fake, torch.no_grad(), LargestProducts(num_prototypes) as products:
+        blockwise_cross_entropy(*inputs)
+    # 12 images at once: 2040 rows of the student.
+    assert products.rows == 5 * [12 * 98, 12 * 170] + [4 * 98, 4 * 170]
 
 
 @each_head
