@@ -13,10 +13,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from esvit_plugin.engine.memory import keep_freed_memory
 from esvit_plugin.models import plain_twins
 
+# Matrix products, as torch names them.
+PRODUCTS = ('mm', 'addmm', 'bmm', 'baddbmm', 'convolution', 'convolution_backward')
 # Given the options and a device, builds everything and returns one step.
 Variant = Callable[[argparse.Namespace, torch.device], Callable[[], Any]]
 
@@ -64,8 +67,9 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
     Returns:
         One dict per variant: ``name``, ``time``, the median of the rounds in s,
         ``ratio``, the median of the ratios to the first variant's time in the same
-        round, ``peak``, the highest memory of the process or device in MiB, and
-        ``extra``, by how much the steps raised it.
+        round, ``products``, the seconds of the matrix products alone, ``peak``, the
+        highest memory of the process or device in MiB, and ``extra``, by how much the
+        steps raised it.
     """
     names = [name for name in args.only or variants if name in variants]
     spawn = get_context('spawn')
@@ -81,6 +85,7 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
                 for _ in range(args.rounds)
             ]
             memory = [worker.submit(_memories).result() for worker in workers]
+            products = [worker.submit(_products).result() for worker in workers]
         except BrokenProcessPool:
             raise SystemExit(
                 'A process was killed, probably for lack of memory: all variants hold '
@@ -91,10 +96,11 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
             name=name,
             time=median(times),
             ratio=median(t / first[0] for t, first in zip(times, rounds, strict=True)),
+            products=seconds,
             **high,
         )
-        for name, times, high in zip(
-            names, zip(*rounds, strict=True), memory, strict=True
+        for name, times, seconds, high in zip(
+            names, zip(*rounds, strict=True), products, memory, strict=True
         )
     ]
 
@@ -104,11 +110,12 @@ def show(rows: Sequence[Mapping[str, Any]], base: str, title: str = '') -> None:
     first = next((row for row in rows if row['name'] == base), rows[0])
     print(f'\n{title}'.rstrip())
     print(
-        f'{"":34}{"time":>9}{"ratio":>7}{"peak":>10}{"ratio":>7}{"extra":>10}{"ratio":>7}'
+        f'{"":34}{"time":>9}{"ratio":>7}{"products":>10}'
+        f'{"peak":>10}{"ratio":>7}{"extra":>10}{"ratio":>7}'
     )
     for row in rows:
         cells = [f'{row["name"]:34}', f'{row["time"]:8.3f}s']
-        cells.append(f'{row["ratio"] / first["ratio"]:7.2f}')
+        cells.append(f'{row["ratio"] / first["ratio"]:7.2f}{row["products"]:9.3f}s')
         for key in ('peak', 'extra'):
             cells.append(f'{row[key]:7.0f}MiB{row[key] / max(first[key], 1):7.2f}')
         print(''.join(cells), flush=True)
@@ -134,6 +141,38 @@ def _step() -> float:
     _worker['step']()
     _synchronize(_worker['device'])
     return time.perf_counter() - start
+
+
+class _ProductTimer(TorchDispatchMode):
+    """Adds up the time of the matrix products, each of them timed by itself.
+
+    Fused attention counts as one, with its softmax.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+        self.seconds = 0.0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = func.overloadpacket.__name__.rstrip('_')
+        if name not in PRODUCTS and not name.startswith('_scaled_dot_product'):
+            return func(*args, **kwargs or {})
+        _synchronize(self.device)
+        start = time.perf_counter()
+        result = func(*args, **kwargs or {})
+        _synchronize(self.device)
+        self.seconds += time.perf_counter() - start
+        return result
+
+
+def _products() -> float:
+    """In a worker: the seconds of the products of a step."""
+    with _ProductTimer(_worker['device']) as timer:
+        _worker['step']()
+    return timer.seconds
 
 
 def _memories() -> dict[str, float]:

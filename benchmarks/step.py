@@ -8,7 +8,8 @@
 
 ``plain`` is the same step with stock Swin blocks of mmpretrain and losses from all
 logits (``plain_twins``), and parameter by parameter clipping and teacher. ``backbones``
-is ours without heads and losses: what the rest adds is the difference. On a CPU, freed
+is ours without heads and losses: what the rest adds is the difference. ``products`` is
+the time of the matrix products alone. On a CPU, freed
 memory is kept where the name says so and in ``ours`` and ``backbones``.
 """
 
