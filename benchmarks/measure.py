@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import torch
@@ -67,9 +67,9 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
     Returns:
         One dict per variant: ``name``, ``time``, the median of the rounds in s,
         ``ratio``, the median of the ratios to the first variant's time in the same
-        round, ``products``, the seconds of the matrix products alone, ``peak``, the
-        highest memory of the process or device in MiB, and ``extra``, by how much the
-        steps raised it.
+        round, ``spread``, the distance between the quartiles of these, ``products``,
+        the seconds of the matrix products alone, ``peak``, the highest memory of the
+        process or device in MiB, and ``extra``, by how much the steps raised it.
     """
     names = [name for name in args.only or variants if name in variants]
     spawn = get_context('spawn')
@@ -91,18 +91,23 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
                 'A process was killed, probably for lack of memory: all variants hold '
                 f'theirs at once. Choose fewer of {names} with --only.'
             ) from None
-    return [
-        dict(
-            name=name,
-            time=median(times),
-            ratio=median(t / first[0] for t, first in zip(times, rounds, strict=True)),
-            products=seconds,
-            **high,
+    rows = []
+    for name, times, seconds, high in zip(
+        names, zip(*rounds, strict=True), products, memory, strict=True
+    ):
+        ratios = [t / first[0] for t, first in zip(times, rounds, strict=True)]
+        low, upper = ratios * 2 if len(ratios) == 1 else quantiles(ratios, n=4)[::2]
+        rows.append(
+            dict(
+                name=name,
+                time=median(times),
+                ratio=median(ratios),
+                spread=upper - low,
+                products=seconds,
+                **high,
+            )
         )
-        for name, times, seconds, high in zip(
-            names, zip(*rounds, strict=True), products, memory, strict=True
-        )
-    ]
+    return rows
 
 
 def show(rows: Sequence[Mapping[str, Any]], base: str, title: str = '') -> None:
