@@ -19,7 +19,11 @@ NAMES = {
     'loss_view': 'view loss',
     'loss_region': 'region loss',
     'teacher_entropy': "entropy of the teacher's output [nats]",
+    'prototypes_used': "prototypes that the teacher's outputs use",
     'feature_spread': 'spread of features (0: all equal, 1: widest)',
+    'region_entropy': "entropy of the teacher's output for a region [nats]",
+    'region_prototypes_used': 'prototypes that regions use',
+    'region_spread': 'spread of regions in a view (0: all equal, 1: widest)',
     'lr': 'learning rate',
     'base_lr': 'learning rate before factors of layers',
     'weight_decay': 'weight decay',
@@ -39,6 +43,7 @@ DEFAULT_KEYS = (
     'knn/top1_k20',
     'teacher_entropy',
     'feature_spread',
+    'region_spread',
     'lr',
 )
 _STYLES = ('--', ':', '-.')

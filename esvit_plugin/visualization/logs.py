@@ -108,8 +108,8 @@ def _uniform(path: Path) -> dict[str, tuple[float, float]]:
         for name, value in log_k.items()
     }
     uniform['loss'] = 1.0, math.fsum(value for _, value in uniform.values())
-    # Of views, unless regions alone are trained.
-    uniform['teacher_entropy'] = 1.0, next(iter(log_k.values()))
+    for name, value in log_k.items():
+        uniform['teacher_entropy' if name == 'neck' else 'region_entropy'] = 1.0, value
     return uniform
 
 

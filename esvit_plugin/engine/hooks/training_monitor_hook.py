@@ -19,8 +19,10 @@ class TrainingMonitorHook(Hook):
 
     A self-distilled network can collapse in two ways: to the same output for all
     images (``feature_spread`` near 0), or to a uniform output (``loss_view`` stuck
-    at ln K). Each is checked over the last ``window`` iterations, from 5 % of the
-    training on, as every run starts near ln K.
+    at ln K). With regions there is a third: those of an image become alike
+    (``region_spread`` near 0), which satisfies both losses without any matching.
+    Each is checked over the last ``window`` iterations, from 5 % of the training on,
+    as every run starts near ln K.
 
     The log shows ``weight_decay``, the highest of all parameter groups, beside what
     the model and other hooks report. mmengine keeps a million values of every
@@ -31,6 +33,8 @@ class TrainingMonitorHook(Hook):
         window: Number of iterations looked at, and their interval. Defaults to 100.
         min_spread: Feature spread below which images count as indistinguishable.
             Defaults to 0.01.
+        min_region_spread: Spread of the regions of a view below which they count as
+            alike; 0.2 is a mean cosine of 0.96 between them. Defaults to 0.2.
         max_history: Number of values kept of each logged scalar. Defaults to 10000.
         max_start_share: Share of the weights that the teacher starts with, at the end
             of training, above which a run counts as too short. Defaults to 0.05.
@@ -44,11 +48,13 @@ class TrainingMonitorHook(Hook):
         self,
         window: int = 100,
         min_spread: float = 0.01,
+        min_region_spread: float = 0.2,
         max_history: int = 10000,
         max_start_share: float = 0.05,
     ) -> None:
         self.window = window
         self.min_spread = min_spread
+        self.min_region_spread = min_region_spread
         self.max_history = max_history
         self.max_start_share = max_start_share
         self._warned: set[str] = set()
@@ -92,6 +98,7 @@ class TrainingMonitorHook(Hook):
             buffer.max_length = self.max_history
         if runner.iter + 1 >= 0.05 * runner.max_iters:
             self._check_spread(runner)
+            self._check_regions(runner)
             self._check_loss(runner)
 
     def _check_spread(self, runner: Runner) -> None:
@@ -103,6 +110,18 @@ class TrainingMonitorHook(Hook):
                 'iterations: the teacher gives all images almost the same feature, a '
                 'collapse. Likely causes: a batch with one image per process, a '
                 'learning rate too high for the batch size, or center_momentum near 1.',
+            )
+
+    def _check_regions(self, runner: Runner) -> None:
+        spread = self._mean(runner, 'region_spread')
+        if spread is not None and spread < self.min_region_spread:
+            self._warn_once(
+                'regions',
+                f'region_spread is {spread:.2g} over the last {self.window} '
+                'iterations: the teacher gives all regions of a view almost the same '
+                'feature, so that any match satisfies the region loss. What helps: a '
+                'smaller model.region_weight, views of more regions (larger, or a '
+                'backbone of smaller stride), or views alone first (RegionTaskHook).',
             )
 
     def _check_loss(self, runner: Runner) -> None:

@@ -78,8 +78,7 @@ class SelfDistillationHead(BaseModule):
         weights: Tensor,
         prototypes: Tensor,
         teacher_prototypes: Tensor,
-        with_entropy: bool = False,
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Score student rows with teacher rows, then move the centre in training.
 
         Args:
@@ -90,11 +89,10 @@ class SelfDistillationHead(BaseModule):
             weights: Weights of their cross-entropies, shape (B, R, N).
             prototypes: The student's, shape (K, D).
             teacher_prototypes: The teacher's, shape (K, D).
-            with_entropy: Whether to return the entropy, too. Defaults to False.
 
         Returns:
-            The weighted sum, and if wanted the mean entropy in nats of the teacher's
-            centred and sharpened probabilities.
+            The weighted sum, and of the teacher's centred and sharpened probabilities
+            the mean entropy in nats and the number of prototypes that they use.
         """
         losses = blockwise_cross_entropy(
             student,
@@ -106,7 +104,6 @@ class SelfDistillationHead(BaseModule):
             weights,
             self.student_temp,
             self.teacher_temp,
-            with_entropy,
         )
         if self.training:
             self.update_center(teacher.flatten(0, 1), teacher_prototypes, losses[0])
@@ -120,7 +117,7 @@ class SelfDistillationHead(BaseModule):
         prototypes: Tensor,
         teacher_prototypes: Tensor,
         match: Callable[[int, int], Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The plain twin: from all logits, pair by pair, as released programs do.
 
         Args:
@@ -131,11 +128,11 @@ class SelfDistillationHead(BaseModule):
             match: See ``pairwise_cross_entropy``. Defaults to None.
 
         Returns:
-            The mean loss over the pairs, and the mean entropy in nats.
+            The mean loss over the pairs, and the others of :meth:`cross_entropy`.
         """
         with torch.no_grad():
             targets = view_logits([teacher], teacher_prototypes)
-        loss, entropy = pairwise_cross_entropy(
+        losses = pairwise_cross_entropy(
             view_logits(student, prototypes),
             targets,
             self.center,
@@ -146,8 +143,8 @@ class SelfDistillationHead(BaseModule):
         if self.training:
             with torch.no_grad():
                 rows = torch.cat([upcast(x).flatten(0, -2) for x in targets])
-                self._move_center(rows.mean(0, keepdim=True), loss)
-        return loss, entropy
+                self._move_center(rows.mean(0, keepdim=True), losses[0])
+        return losses
 
     @torch.no_grad()
     def update_center(

@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from ..utils import upcast
 from .blocks import block_shape, logits_buffer, multiply_into, parts_of, slices_of
+from .pairwise import prototypes_used
 
 
 def blockwise_cross_entropy(
@@ -21,8 +22,7 @@ def blockwise_cross_entropy(
     weights: Tensor,
     student_temp: float,
     teacher_temp: float,
-    with_entropy: bool = False,
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""Weighted cross-entropies of teacher and student probabilities (eq. 1 and 2).
 
     With :math:`q_r = softmax(W x_r / T_s)` of each student row,
@@ -47,12 +47,11 @@ def blockwise_cross_entropy(
         weights: Their weights w >= 0, shape (B, R, N).
         student_temp: Temperature T_s.
         teacher_temp: Temperature T_t.
-        with_entropy: Whether to return the entropy, too. Defaults to False.
 
     Returns:
         The loss, differentiable once with respect to ``student`` and ``prototypes``,
-        and if wanted the mean entropy of the teacher's rows in nats, without a
-        gradient.
+        and without a gradient the mean entropy of the
+        teacher's rows in nats and ``prototypes_used`` of their mean.
     """
     return _BlockwiseCrossEntropy.apply(
         student,
@@ -64,7 +63,6 @@ def blockwise_cross_entropy(
         weights,
         student_temp,
         teacher_temp,
-        with_entropy,
     )
 
 
@@ -87,8 +85,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         weights: Tensor,
         student_temp: float,
         teacher_temp: float,
-        with_entropy: bool,
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         with_grad = any(ctx.needs_input_grad[:2])
         full, low = _types(student)
         images, rows = block_shape(
@@ -104,6 +101,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         teacher_in = (teacher.to(full) / teacher_temp).to(low)
         matrix, teacher_matrix = prototypes.to(low), teacher_prototypes.to(low)
         offset = center.to(full) / teacher_temp
+        sum_of_probs = torch.zeros_like(offset[0])  # (K,)
         grad_student = torch.zeros_like(student, dtype=full)  # (B, R, D)
         grad_matrix = None  # (K, D)
         losses, entropies = [], []
@@ -119,7 +117,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
                 for part in parts_of(len(teacher_ND), len(logits_NK)):
                     block = multiply_into(logits_NK, teacher_ND[part], teacher_matrix)
                     entropies += _probabilities(
-                        block, offset, table[part], with_entropy
+                        block, offset, table[part], sum_of_probs
                     )
                 # The first row of each image in the table.
                 first = torch.arange(0, len(table), num_targets, device=table.device)
@@ -152,17 +150,17 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
             ctx.save_for_backward(
                 grad_student.to(student.dtype), grad_matrix.to(prototypes.dtype)
             )
-        if not with_entropy:
-            return (loss,)
-        entropy = torch.stack(entropies).sum() / teacher[..., 0].numel()
-        ctx.mark_non_differentiable(entropy)
-        return loss, entropy
+        num_rows = teacher[..., 0].numel()
+        entropy = torch.stack(entropies).sum() / num_rows
+        used = prototypes_used(sum_of_probs / num_rows)
+        ctx.mark_non_differentiable(entropy, used)
+        return loss, entropy, used
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         grad_student, grad_matrix = ctx.saved_tensors
-        return grad * grad_student, grad * grad_matrix, *[None] * 8
+        return grad * grad_student, grad * grad_matrix, *[None] * 7
 
 
 def _types(x: Tensor) -> tuple[torch.dtype, torch.dtype]:
@@ -174,22 +172,22 @@ def _types(x: Tensor) -> tuple[torch.dtype, torch.dtype]:
 
 
 def _probabilities(
-    scores: Tensor, offset: Tensor, out: Tensor, with_entropy: bool
+    scores: Tensor, offset: Tensor, out: Tensor, sum_of_probs: Tensor
 ) -> list[Tensor]:
-    """Write the teacher's probabilities and return their entropies, if wanted.
+    """Write the teacher's probabilities and return the sums of their entropies.
 
     Args:
         scores: Logits over the temperature, shape (N, K).
         offset: The centre over the temperature, shape (1, K).
         out: Where the probabilities go, shape (N, K).
-        with_entropy: Whether the entropies are wanted.
+        sum_of_probs: The sum of the rows is added to it, shape (K,).
     """
     entropies = []
     for score, probs in zip(slices_of(scores), slices_of(out), strict=True):
         logits = score - offset
         torch.softmax(logits, -1, out=probs)
-        if with_entropy:
-            entropies.append(_cross_entropy(logits, probs, -probs))
+        sum_of_probs += probs.sum(0)
+        entropies.append(-_cross_entropy(logits, probs, probs, -1.0))
     return entropies
 
 
@@ -228,7 +226,7 @@ def _loss_to_gradients(
 
 
 def _cross_entropy(
-    logits: Tensor, probs: Tensor, mixed: Tensor, mass: Any = 1.0
+    logits: Tensor, probs: Tensor, mixed: Tensor, mass: Tensor | float
 ) -> Tensor:
     """``(mixed * log probs).sum()`` with ``probs = softmax(logits)``, without the log.
 
@@ -236,7 +234,7 @@ def _cross_entropy(
         logits: Shape (N, K).
         probs: Their softmax.
         mixed: Negative weights of all log-probabilities, shape (N, K).
-        mass: Minus the sums of ``mixed`` over K, shape (N, 1). Defaults to 1.
+        mass: Minus the sums of ``mixed`` over K, shape (N, 1) or a number.
     """
     normalizer = logits.amax(-1, keepdim=True) - probs.amax(-1, keepdim=True).log()
     return (mass * normalizer).sum() + torch.dot(mixed.flatten(), logits.flatten())

@@ -10,6 +10,9 @@ from torch import Tensor
 from ..plain import use_plain
 from .base import SelfDistillationHead, pair_weights
 
+# What the loss is made of, in the order of ``cross_entropy``
+NAMES = 'loss_view', 'teacher_entropy', 'prototypes_used'
+
 
 @MODELS.register_module()
 class DINOViewHead(SelfDistillationHead):
@@ -41,7 +44,7 @@ class DINOViewHead(SelfDistillationHead):
         ...     teacher_prototypes=prototypes,
         ... )
         >>> sorted(losses)
-        ['loss_view', 'teacher_entropy']
+        ['loss_view', 'prototypes_used', 'teacher_entropy']
     """
 
     def loss(
@@ -62,9 +65,10 @@ class DINOViewHead(SelfDistillationHead):
             teacher_prototypes: The teacher's prototypes (K, D).
 
         Returns:
-            ``loss_view``, and ``teacher_entropy``: the mean entropy of the
-            teacher's probabilities in nats, between 0 (one prototype) and ln K
-            (uniform).
+            ``loss_view``; ``teacher_entropy``, the mean entropy of the teacher's
+            probabilities in nats, between 0 (one prototype) and ln K (uniform); and
+            ``prototypes_used``, to how many prototypes all of them go, between 1 and K
+            (the exponential of the entropy of their mean).
 
         Raises:
             ValueError: If the features have other shapes, or a view has no partner.
@@ -74,12 +78,12 @@ class DINOViewHead(SelfDistillationHead):
             prototypes=prototypes, teacher_prototypes=teacher_prototypes
         )
         if use_plain():
-            loss, entropy = self.plain_cross_entropy(student, teacher, **matrices)
-            return dict(loss_view=loss, teacher_entropy=entropy)
+            losses = self.plain_cross_entropy(student, teacher, **matrices)
+            return dict(zip(NAMES, losses, strict=True))
         views = torch.cat(list(student), 1)
         (batch, num_views), num_global = views.shape[:2], teacher.shape[1]
         weights = pair_weights(num_views, num_global, self.center) / batch
-        loss, entropy = self.cross_entropy(
+        losses = self.cross_entropy(
             views,
             teacher,
             # Every view meets all global ones; its own has weight 0.
@@ -87,7 +91,6 @@ class DINOViewHead(SelfDistillationHead):
                 batch, num_views, -1
             ),
             weights=weights.expand(batch, -1, -1),
-            with_entropy=True,
             **matrices,
         )
-        return dict(loss_view=loss, teacher_entropy=entropy)
+        return dict(zip(NAMES, losses, strict=True))

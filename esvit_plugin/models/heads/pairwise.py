@@ -35,7 +35,7 @@ def pairwise_cross_entropy(
     student_temp: float,
     teacher_temp: float,
     match: Callable[[int, int], Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of every teacher view with every other student view (eq. 1, 2).
 
     Args:
@@ -49,7 +49,8 @@ def pairwise_cross_entropy(
             views are compared as they are.
 
     Returns:
-        The mean loss, and the mean entropy of the teacher's probabilities in nats.
+        The mean loss, the mean entropy of the teacher's probabilities in nats, and
+        ``prototypes_used`` of their mean.
     """
     # Half-precision logits would round the probabilities.
     probs = [
@@ -67,5 +68,19 @@ def pairwise_cross_entropy(
                 matched = target.gather(1, index)
             log_q = F.log_softmax(upcast(logits) / student_temp, dim=-1)
             losses.append((-matched * log_q).sum(-1).mean())
-    entropies = [torch.special.entr(p).sum(-1).mean() for p in probs]
-    return torch.stack(losses).mean(), torch.stack(entropies).mean()
+    rows = torch.cat([p.flatten(0, -2) for p in probs])
+    entropy = torch.special.entr(rows).sum(-1).mean()
+    return torch.stack(losses).mean(), entropy, prototypes_used(rows.mean(0))
+
+
+def prototypes_used(mean_target: Tensor) -> Tensor:
+    """To how many prototypes targets go, as the exponential of an entropy.
+
+    Args:
+        mean_target: The mean of probabilities, shape (K,).
+
+    Returns:
+        Tensor of shape (): 1 where all targets are one prototype, K where they use all
+        alike. Of N targets with entropy H each it is at most N exp(H).
+    """
+    return torch.special.entr(mean_target).sum().exp()

@@ -46,7 +46,7 @@ class RegionMatchingHead(SelfDistillationHead):
         ...     teacher_prototypes=prototypes,
         ... )
         >>> sorted(losses)
-        ['loss_region']
+        ['loss_region', 'region_entropy', 'region_prototypes_used']
     """
 
     def loss(
@@ -58,7 +58,6 @@ class RegionMatchingHead(SelfDistillationHead):
         teacher_feats: Tensor,
         prototypes: Tensor,
         teacher_prototypes: Tensor,
-        with_entropy: bool = False,
     ) -> dict[str, Tensor]:
         """Score the regions of student views against those of teacher views.
 
@@ -71,11 +70,12 @@ class RegionMatchingHead(SelfDistillationHead):
             teacher_feats: Backbone features (B, m, T, C) of the same regions.
             prototypes: The student's prototypes (K, D).
             teacher_prototypes: The teacher's prototypes (K, D).
-            with_entropy: Whether to return the entropy, too. Defaults to False.
 
         Returns:
-            ``loss_region``, and if wanted ``teacher_entropy``, the mean entropy of the
-            teacher's probabilities in nats.
+            ``loss_region``; ``region_entropy``, the mean entropy of the teacher's
+            probabilities in nats, between 0 (one prototype) and ln K (uniform); and
+            ``region_prototypes_used``, to how many prototypes all of them go, between 1
+            and K (the exponential of the entropy of their mean).
 
         Raises:
             ValueError: If the features have other shapes, or a view has no partner.
@@ -86,7 +86,7 @@ class RegionMatchingHead(SelfDistillationHead):
         )
         if use_plain():
             views = [view for size in student_feats for view in size.unbind(1)]
-            loss, *entropy = self.plain_cross_entropy(
+            losses = self.plain_cross_entropy(
                 student,
                 teacher,
                 match=lambda v, i: match_regions(views[v], teacher_feats[:, i]),
@@ -95,16 +95,15 @@ class RegionMatchingHead(SelfDistillationHead):
         else:
             regions = torch.cat([x.flatten(1, 2) for x in student], 1)
             weights = self._weights(student, teacher.shape[1]) / len(regions)
-            loss, *entropy = self.cross_entropy(
+            losses = self.cross_entropy(
                 regions,
                 teacher.flatten(1, 2),
                 targets=self._matches(student_feats, teacher_feats),
                 weights=weights.expand(len(regions), -1, -1),
-                with_entropy=with_entropy,
                 **matrices,
             )
-        losses = dict(loss_region=loss)
-        return dict(losses, teacher_entropy=entropy[0]) if with_entropy else losses
+        names = 'loss_region', 'region_entropy', 'region_prototypes_used'
+        return dict(zip(names, losses, strict=True))
 
     @torch.no_grad()
     def _matches(self, student: Sequence[Tensor], teacher: Tensor) -> Tensor:

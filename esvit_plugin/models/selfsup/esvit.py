@@ -283,9 +283,11 @@ class EsViT(BaseSelfSupervisor):
         Returns:
             ``loss_view`` and, with regions, ``loss_region``, weighted so that
             their sum is the paper's loss, each where its weight is above 0; for the
-            log ``teacher_entropy`` in nats and ``feature_spread``, the standard
-            deviation of the teacher's unit-length view features over the batch, 0 when
-            all images look alike to it and 1 at most.
+            log the heads' ``teacher_entropy`` and ``prototypes_used``, for regions
+            ``region_entropy`` and ``region_prototypes_used``; ``feature_spread``, the
+            standard deviation of the teacher's unit-length view features over the
+            batch, 0 when all images look alike to it and 1 at most; and
+            ``region_spread``, that of its region features within a view, averaged.
 
         Raises:
             ValueError: If the views do not fit the model.
@@ -344,11 +346,11 @@ class EsViT(BaseSelfSupervisor):
                 self.region_head.loss(
                     student_feats=feats,
                     teacher_feats=teacher.regions,
-                    with_entropy=not self.with_views,
                     **bottleneck,
                 )
             )
             losses['loss_region'] = self.region_weight * losses['loss_region']
+            losses['region_spread'] = _spread(teacher.regions.flatten(0, 1)).mean()
         return losses
 
     def _project(
@@ -390,6 +392,6 @@ def _copy_state(source: nn.Module, target: nn.Module) -> None:
 
 
 def _spread(features: Tensor) -> Tensor:
-    """Standard deviation over the batch of unit vectors (N, C), as a length."""
+    """Standard deviation over N of unit vectors (..., N, C), as a length (...)."""
     unit = nn.functional.normalize(upcast(features), dim=-1)
-    return unit.var(dim=0, correction=0).sum().sqrt()
+    return unit.var(dim=-2, correction=0).sum(-1).sqrt()

@@ -13,7 +13,7 @@ from support.paths import CONFIGS
 from support.training import RandomViews, build_runner, small_model
 from torch import nn
 
-from esvit_plugin.engine import EMATeacherHook, TeacherTempHook
+from esvit_plugin.engine import EMATeacherHook, TeacherTempHook, TrainingMonitorHook
 
 
 class Watch(Hook):
@@ -179,6 +179,36 @@ def test_the_monitor_warns_once_of_a_collapse(
         assert len(scalars.data[0]) <= 4  # trimmed by the next value
 
 
+@pytest.mark.parametrize(
+    ('noise', 'num_warnings'),
+    [(0.0, 1), (0.1, 1), (0.5, 0), (100.0, 0)],
+)
+def test_regions_that_become_alike_are_warned_of_once(
+    tmp_path, monkeypatch, noise, num_warnings
+):
+    messages = []
+    monkeypatch.setattr(
+        'esvit_plugin.engine.hooks.training_monitor_hook.print_log',
+        lambda message, **_: messages.append(message),
+    )
+    hook = TrainingMonitorHook(window=2, max_start_share=1.0)
+    runner = build_runner(tmp_path, custom_hooks=[EMATeacherHook(0.5), hook])
+    encode = runner.model.encode_group
+
+    def encode_alike(images, source):
+        features = encode(images, source)
+        regions = features.regions
+        mean = nn.functional.normalize(regions.mean(2, keepdim=True), dim=-1)
+        other = nn.functional.normalize(torch.randn_like(regions), dim=-1)
+        return features._replace(regions=mean.expand_as(regions) + noise * other)
+
+    runner.model.encode_group = encode_alike
+    runner.train()
+    about_regions = [m for m in messages if 'region_spread is' in m]
+    assert len(about_regions) == num_warnings
+    assert all('model.region_weight' in m for m in about_regions)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('accumulate', [1, 2])
 @pytest.mark.parametrize('momentum', [0.9995, 0.5])
@@ -259,7 +289,8 @@ def test_a_healthy_run_has_no_warning_and_a_full_log(tmp_path, monkeypatch):
     logged = set(runner.message_hub.log_scalars)
     names = (
         'loss loss_view loss_region teacher_temp teacher_momentum weight_decay '
-        'grad_norm teacher_entropy feature_spread'
+        'grad_norm teacher_entropy prototypes_used feature_spread '
+        'region_entropy region_prototypes_used region_spread'
     )
     assert {f'train/{name}' for name in names.split()} <= logged
 

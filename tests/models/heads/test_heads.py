@@ -167,8 +167,6 @@ def test_the_plain_twin_knows_the_entropy_and_holds_all_logits(
 ):
     head = head_type(out_channels=K).eval()
     inputs = dict(make(), **prototypes())
-    if head_type is RegionMatchingHead:
-        inputs['with_entropy'] = True
     expected = head.loss(**inputs)
     kept = []
     with (
@@ -179,7 +177,7 @@ def test_the_plain_twin_knows_the_entropy_and_holds_all_logits(
     ):
         losses = head.loss(**inputs)
     torch.testing.assert_close(losses, expected)
-    assert 'teacher_entropy' in losses
+    assert len(losses) == 3
     shapes = {view.shape[:-1] + (K,) for view in split(inputs['student'])}
     assert shapes <= set(kept)
 
@@ -279,6 +277,39 @@ def test_teacher_entropy_tells_uniform_from_certain():
     assert entropy(torch.zeros(3, K)) == pytest.approx(np.log(K))
     head.center.zero_()
     assert entropy(100 * eye[:3]) < 1e-6
+
+
+@pytest.mark.parametrize('plain', [False, True])
+@pytest.mark.parametrize(
+    ('head_type', 'shape', 'name'),
+    [
+        (DINOViewHead, (), 'prototypes_used'),
+        (RegionMatchingHead, (5,), 'region_prototypes_used'),
+    ],
+)
+def test_prototypes_in_use_are_counted(head_type, shape, name, plain):
+    head = head_type(out_channels=K).eval()
+    inputs = region_inputs() if shape else view_inputs()
+    inputs['student'] = [torch.randn(3, n, *shape, K) for n in (2, 2)]
+    if shape:
+        inputs['student_feats'] = inputs['student']
+        inputs['teacher_feats'] = inputs['student'][0]
+
+    def used(targets):
+        """With one certain prototype for each image."""
+        teacher = 100 * torch.eye(K)[torch.tensor(targets)]
+        inputs['teacher'] = teacher.view(3, 1, *[1 for _ in shape], K).expand(
+            3, 2, *shape, K
+        )
+        matrices = dict(prototypes=torch.eye(K), teacher_prototypes=torch.eye(K))
+        with plain_twins(plain):
+            return head.loss(**inputs, **matrices)[name].item()
+
+    assert used([1, 1, 1]) == pytest.approx(1, rel=1e-4)
+    assert used([0, 3, 5]) == pytest.approx(3, rel=1e-4)
+    # Two thirds and one third.
+    expected = np.exp(np.log(3) - 2 / 3 * np.log(2))
+    assert used([2, 2, 7]) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize('head_type', HEADS)

@@ -71,7 +71,13 @@ def test_regions_alone():
     alone.load_state_dict(half.state_dict())
     views = random_views()
     losses = alone.loss(views)
-    assert set(losses) == {'loss_region', 'feature_spread', 'teacher_entropy'}
+    assert set(losses) == {
+        'loss_region',
+        'feature_spread',
+        'region_entropy',
+        'region_prototypes_used',
+        'region_spread',
+    }
     torch.testing.assert_close(
         losses['loss_region'], 2 * half.loss(views)['loss_region']
     )
@@ -82,7 +88,7 @@ def test_regions_alone():
         assert param.requires_grad == is_trained, name
         assert (param.grad is not None) == is_trained, name
     assert not alone.head.center.any() and alone.region_head.center.any()
-    assert 0 < losses['teacher_entropy'] < math.log(32)
+    assert 0 < losses['region_entropy'] < math.log(32)
 
 
 @pytest.mark.slow
@@ -158,6 +164,25 @@ def test_feature_spread_is_zero_when_images_look_alike():
     assert model.loss(views)['feature_spread'] > 0.01
     alike = [view[:1, :1].expand_as(view) for view in views]
     assert model.loss(alike)['feature_spread'] < 1e-3
+
+
+def test_region_spread_is_that_within_views():
+    model = build()
+    features = model.encode_group(random_views()[0], 'teacher')
+    one = torch.randn_like(features.regions[:, :, :1])
+
+    def spreads(*regions):
+        views = features._replace(regions=torch.cat(regions, 2))
+        losses = model.score([views], views)
+        return losses['region_spread'], losses['feature_spread']
+
+    spread, spread_of_views = spreads(one, 2 * one, one)
+    assert spread < 1e-3 < spread_of_views
+    # The unit vectors of two opposite regions have the mean 0.
+    torch.testing.assert_close(spreads(one, -one)[0], torch.tensor(1.0))
+    # Of these a mean of length 1 / 2 remains.
+    spread = spreads(one, one, one, -one)[0]
+    torch.testing.assert_close(spread, torch.tensor(0.75).sqrt())
 
 
 def test_gray_batches_are_normalised_on_the_device():
