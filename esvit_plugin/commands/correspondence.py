@@ -1,12 +1,13 @@
 """How well the regions of two views correspond.
 
 The second view is the image's mirrored copy, colour-jittered with probability 0.8 and
-grey; with --pairs crop a random crop of 40 to 60 % of its area; with --pairs other the
+grey; with --pairs inverted the negative of that, where brightness does not tell the
+place; with --pairs crop a random crop of 40 to 60 % of its area; with --pairs other the
 next image. Of the most similar region matches of each pair 'similarity' is the mean
 cosine; of two views of one image 'accuracy' is the share at the true place, and 'error'
-the mean distance from it in pixels, as in the paper. IMAGES are files, folders, or
-names of bundled photographs, such as astronaut. Writes correspondence.json and
-pictures.
+the mean distance from it in pixels, as in the paper; 'all' is the share among the
+matches of all regions. IMAGES are files, folders, or names of bundled photographs, such
+as astronaut. Writes correspondence.json and pictures.
 """
 
 import argparse
@@ -64,7 +65,9 @@ def line(values: dict[str, float]) -> str:
     if 'accuracy' not in values:
         return text
     accuracy, error = values['accuracy'], values['pixel_error']
-    return f'accuracy {accuracy:5.1f} %   error {error:6.1f} px   {text}'
+    every = values['accuracy_all']
+    shares = f'accuracy {accuracy:5.1f} %   all {every:5.1f} %'
+    return f'{shares}   error {error:6.1f} px   {text}'
 
 
 def main() -> None:
@@ -101,7 +104,7 @@ def main() -> None:
     print(f'{line(mean)}mean of {len(rows)} {what}, {network}')
     settings = ['config', 'checkpoint', 'size', 'seed', 'num_matches', 'pairs']
     settings += ['cfg_options'] if args.cfg_options else []
-    settings += ['jitter_prob'] if args.pairs == 'mirrored' else []
+    settings += ['jitter_prob'] if args.pairs in ('mirrored', 'inverted') else []
     record = {key: getattr(args, key) for key in settings}
     record.update(network=network, mean=mean, images=rows)
     out = os.path.join(args.out, 'correspondence.json')

@@ -24,6 +24,8 @@ class Matches(NamedTuple):
         error: Mean distance of the first region's centre from that true place; None
             likewise.
         grid: Height and width of the first view's grid of regions.
+        accuracy_all: Share of right matches among those of all regions of the first
+            view in percent, with the less confident ones; None likewise.
     """
 
     pairs: Tensor
@@ -31,6 +33,7 @@ class Matches(NamedTuple):
     right: Tensor | None
     error: float | None
     grid: tuple[int, int]
+    accuracy_all: float | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -38,9 +41,12 @@ class Matches(NamedTuple):
         return None if self.right is None else float(self.right.float().mean() * 100)
 
     def measures(self) -> dict[str, float]:
-        """What there is of ``accuracy``, ``pixel_error`` and ``similarity``."""
+        """What there is of accuracies, ``pixel_error`` and ``similarity``."""
         values = dict(
-            accuracy=self.accuracy, pixel_error=self.error, similarity=self.similarity
+            accuracy=self.accuracy,
+            accuracy_all=self.accuracy_all,
+            pixel_error=self.error,
+            similarity=self.similarity,
         )
         return {name: value for name, value in values.items() if value is not None}
 
@@ -115,16 +121,24 @@ def match_regions(
         The matches.
     """
     flat = source.flatten(0, 1), target.flatten(0, 1)
-    pairs, similarity = _best_matches(*flat, num_matches)
-    mean = float(similarity.mean())
+    all_pairs, similarity = _best_matches(*flat, len(flat[0]))
+    pairs = all_pairs[:num_matches]
+    mean = float(similarity[:num_matches].mean())
     grid = source.shape[0], source.shape[1]
     if place is None:
         return Matches(pairs, mean, None, None, grid)
     grids = grid, target.shape[:2]
     # In steps of the first grid.
     distances = (_offsets(pairs, *grids, place) * torch.tensor(step)).norm(dim=-1)
-    right = is_right(pairs, *grids, place)
-    return Matches(pairs, mean, right, float(distances.mean()), grid)
+    right = is_right(all_pairs, *grids, place)
+    return Matches(
+        pairs,
+        mean,
+        right[:num_matches],
+        float(distances.mean()),
+        grid,
+        float(right.float().mean() * 100),
+    )
 
 
 def match_views(

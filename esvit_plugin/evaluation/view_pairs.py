@@ -13,8 +13,8 @@ from torchvision.transforms import InterpolationMode
 from ..datasets.transforms.view_group import Augment, ViewGroup
 from .images import open_images
 
-# The image and its mirrored copy, a crop of it, or another image.
-PAIRS = ('mirrored', 'crop', 'other')
+# The image and its mirrored copy, the negative of that, a crop of it, or another image.
+PAIRS = ('mirrored', 'inverted', 'crop', 'other')
 # How often the authors' program jitters the colours of a mirrored copy.
 JITTER_PROB = 0.8
 
@@ -83,7 +83,8 @@ def open_pairs(
         sources: As for ``open_images``.
         size: Side of the images in pixels. Defaults to 224.
         kind: What the second view is, one of ``PAIRS``: 'mirrored', the image's
-            mirrored copy; 'crop', a crop of it; 'other', a crop of the next image.
+            mirrored copy; 'inverted', the negative of that, where brightness finds no
+            true place; 'crop', a crop of it; 'other', a crop of the next image.
             Defaults to 'mirrored'.
         seed: Of the second views; that of an image depends on its number, too.
             Defaults to 0.
@@ -121,6 +122,7 @@ def _pairs_of_copies(
             view, place = cropped_copy(image, rng, jitter_prob=jitter_prob)
         else:
             view, place = mirrored_copy(image, rng, jitter_prob), MIRRORED
+            view = 255 - view if kind == 'inverted' else view
         yield ViewPair([path], (image, view), place)
 
 

@@ -12,6 +12,7 @@ from esvit_plugin.evaluation import (
     match_accuracy,
     match_regions,
     mirrored_copy,
+    open_pairs,
     region_map,
 )
 from esvit_plugin.evaluation.images import open_images
@@ -123,6 +124,34 @@ def test_a_crop_shows_what_its_placement_says():
         assert np.abs(shown.astype(int) - view).mean() < 3
     # As in the authors' program
     assert 2 <= sum(grey) <= 16 and 12 <= sum(mirrored) <= 28
+
+
+def test_brightness_does_not_find_the_place_in_a_negative():
+    (mirrored,) = open_pairs(['astronaut'], 64)
+    (inverted,) = open_pairs(['astronaut'], 64, 'inverted')
+    assert (inverted.views[0] == mirrored.views[0]).all()
+    assert (inverted.views[1] == 255 - mirrored.views[1]).all()
+    assert inverted.place == mirrored.place
+
+    def by_brightness(pair):
+        """The angle of a feature says how bright a patch of 8 x 8 pixels is."""
+        patches = [view.reshape(8, 8, 8, 8, 3).mean((1, 3, 4)) for view in pair.views]
+        angles = [torch.tensor(patch) / 255 for patch in patches]
+        features = [torch.stack([a.cos(), a.sin()], -1) for a in angles]
+        return match_regions(*features, place=pair.place).accuracy_all
+
+    assert by_brightness(mirrored) > 5 * by_brightness(inverted)
+
+
+def test_all_matches_count_beside_the_most_confident_ones():
+    eye = torch.eye(4).view(2, 2, 4)
+    # The true places of two regions, not quite as sure as the others.
+    target = eye.flip(1).clone()
+    target[0] = eye[0] + 0.1
+    found = match_regions(eye, target, 2)
+    assert found.accuracy == 100 and found.accuracy_all == 50
+    assert match_regions(eye, target, 4).accuracy == 50
+    assert match_regions(eye, target, place=None).accuracy_all is None
 
 
 def test_colours_are_jittered_in_four_of_five_copies():
