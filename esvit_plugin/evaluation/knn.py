@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -141,7 +141,7 @@ def knn_accuracy(
         extract_shard(model, loader, extract).to(get_device()) for loader in loaders
     )
     number = sum(train.sizes)
-    if max(ks) > number:
+    if max(ks) > number and is_main_process():
         print_log(
             f'Only {number} images vote: with a larger k all of them do.',
             logger='current',
