@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import ConfigDict
+from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
@@ -150,6 +151,19 @@ class Labelled(Dataset):
         image = torch.randn(3, 64, 64, generator=generator)
         sample = DataSample().set_gt_label(index % 2)
         return dict(inputs=image, data_samples=sample)
+
+
+class StopAfter(Hook):
+    """Ends a run as if it had been stopped at the end of an epoch."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if runner.epoch + 1 == self.epoch:
+            runner.train_loop.stop_training = True
 
 
 def one_epoch(work_dir: Any, data_root: Any) -> dict[str, Any]:
