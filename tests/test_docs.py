@@ -65,6 +65,8 @@ def commands(page):
             words = words[1:]
         if words[:1] in (['python'], ['bash']):
             words = words[1:]
+        if words[:2] == ['torchrun', '--nproc-per-node']:
+            words = words[3:]
         if len(words) > 1 and re.match(
             r'(tools|benchmarks)/[\w/]+\.(py|sh)$', words[0]
         ):

@@ -31,6 +31,8 @@ visualizer = dict(
 log_level = 'INFO'
 load_from = None
 resume = False
+# As in the authors' program, all processes draw the same stochastic depth; with
+# diff_rank_seed=True each draws its own.
 randomness = dict(seed=0)
 
 # Backbones with batch norm use the batch of all GPUs, student and teacher alike.

@@ -4,19 +4,24 @@ The images come from the config's KNNMonitorHook: those of ``train_dataloader`` 
 those of ``val_dataloader`` are classified; without that hook from its variables
 ``knn_dataloader`` and ``knn_val_dataloader``. A config may also have ``load_from``, the
 checkpoint, and ``knn=dict(k=(10, 20), temperature=0.07)``; the command line goes first.
+
+On 8 GPUs: torchrun --nproc-per-node 8 tools/knn.py CONFIG CHECKPOINT --launcher pytorch
 """
 
 import argparse
+from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
 from .. import get_model
 from ..datasets.loaders import build_eval_loader
 from ..engine.config_checks import check_knn
 from ..engine.configs import check_data_roots, config_path, load_config
-from ..engine.options import add_config_options
+from ..engine.launch import joined_processes
+from ..engine.options import add_config_options, add_launcher_option
 from ..evaluation.dumped_config import compare_dump
 from ..evaluation.knn import extract_view, find_loaders, folder_loaders, knn_accuracy
 from ..models import EsViT
@@ -48,6 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--temperature', type=float, help='temperature of the votes; default 0.07'
     )
+    add_launcher_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 
@@ -95,11 +101,25 @@ def main() -> None:
         loaders = find_loaders(cfg, args.config)
     else:
         loaders = folder_loaders(cfg, args.config, args.data)
+    with joined_processes(cfg, args.launcher):
+        evaluate(cfg, args, loaders)
+
+
+def evaluate(cfg: Config, args: argparse.Namespace, loaders: Sequence[dict]) -> None:
+    """Load the model, classify and, in the main process, print the accuracies.
+
+    Args:
+        cfg: The config.
+        args: The command line, filled by ``merge_args``.
+        loaders: Configs of the loaders of the images that vote, and that are
+            classified.
+    """
     with compare_dump(cfg, args.checkpoint):
         model = get_model(cfg, args.checkpoint).to(get_device())
     source = 'student' if args.student else 'teacher'
     evaluated = source if isinstance(model, EsViT) else 'backbone'
-    print(f'Extracting the features of the {evaluated}')
+    if is_main_process():
+        print(f'Extracting the features of the {evaluated}')
     results = knn_accuracy(
         model,
         [build_eval_loader(loader) for loader in loaders],
@@ -107,5 +127,6 @@ def main() -> None:
         temperature=args.temperature,
         extract=lambda images: extract_view(model, images, source),
     )
-    for k, (top1, top5) in results.items():
-        print(f'k={k:<4} top-1 {top1:6.2f} %  top-5 {top5:6.2f} %')
+    if is_main_process():
+        for k, (top1, top5) in results.items():
+            print(f'k={k:<4} top-1 {top1:6.2f} %  top-5 {top5:6.2f} %')

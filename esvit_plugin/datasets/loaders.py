@@ -22,9 +22,7 @@ _HAS_WARNED = False
 SIGNALS = ('SIGTERM', 'SIGUSR1', 'SIGINT', 'SIGHUP')
 
 
-def build_loader(
-    loader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
-) -> DataLoader:
+def build_loader(loader: DataLoader | dict, seed: int | None = None) -> DataLoader:
     """Build a loader; its workers must answer, and without workers it works, too.
 
     Without a GPU memory is not pinned, of which torch would warn.
@@ -32,8 +30,7 @@ def build_loader(
     Args:
         loader: A loader or its config, see mmengine. ``timeout`` defaults to 1800
             seconds with workers; options of workers are left out without.
-        seed: As in mmengine.
-        diff_rank_seed: As in mmengine.
+        seed: As in mmengine; the same in all processes.
     """
     if not isinstance(loader, DataLoader):
         loader = copy.copy(loader)
@@ -53,7 +50,7 @@ def build_loader(
     with warnings.catch_warnings():
         # torch says the same as above, in a paragraph.
         warnings.filterwarnings('ignore', 'This DataLoader will create')
-        return Runner.build_dataloader(loader, seed, diff_rank_seed)
+        return Runner.build_dataloader(loader, seed)
 
 
 def _warn_of_workers(number: int) -> None:

@@ -1,16 +1,20 @@
 """Starting the processes of a run, also without a GPU."""
 
+import contextlib
 import datetime
 import logging
 import os
+from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.dist import init_dist
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
 
 from .memory import keep_freed_memory
 
@@ -93,3 +97,26 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
         # Processes share the cores; torch would give each of them all.
         per_process = torch.get_num_threads() // int(os.environ['LOCAL_WORLD_SIZE'])
         torch.set_num_threads(max(1, per_process))
+
+
+@contextlib.contextmanager
+def joined_processes(cfg: Config, launcher: str) -> Iterator[None]:
+    """Join the processes of a launcher, in a program that has no Runner.
+
+    Args:
+        cfg: The config; its ``env_cfg`` counts as in a training.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        ValueError: If the launcher did not start this process.
+    """
+    prepare_launch(cfg, launcher)
+    if launcher != 'none' and not dist.is_initialized():
+        env = cfg.get('env_cfg') or {}
+        # Before init_dist, which would have loaders spawn their workers.
+        set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
+        init_dist(launcher, **env.get('dist_cfg', {}))
+    yield
+    # Not after an error, as others may not get here.
+    if dist.is_initialized():
+        dist.destroy_process_group()

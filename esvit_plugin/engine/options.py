@@ -56,7 +56,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a tool that may also run on several processes."""
     add_run_options(parser)
-    parser.add_argument('--launcher', choices=list(LAUNCHERS), default='none')
+    add_launcher_option(parser)
     parser.add_argument(
         '--no-pin-memory', action='store_true', help='loaders do not pin memory'
     )
@@ -64,6 +64,16 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
         '--no-persistent-workers',
         action='store_true',
         help='loaders start their workers anew for every epoch',
+    )
+
+
+def add_launcher_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what started the processes."""
+    parser.add_argument(
+        '--launcher',
+        choices=list(LAUNCHERS),
+        default='none',
+        help='what started the processes, if there are several',
     )
     # torch.distributed.launch gives it, and sets LOCAL_RANK, which is what is read.
     parser.add_argument(

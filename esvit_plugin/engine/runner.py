@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import get_world_size, master_only
+from mmengine.dist import get_rank, get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import BaseDataPreprocessor
@@ -18,13 +18,14 @@ from torch.utils.data import DataLoader
 
 from ..datasets.loaders import build_loader
 from ..type_names import type_name
-from .checkpoints import atomic_file, load_checkpoint_file, weights_only
+from .checkpoints import atomic_file, weights_only
 from .console import show_short_messages
 from .loops import ResumableTrainLoop
 from .pretrained_init import name_pretrained, refuse_misfits
 from .resume import (
     Position,
     agree_on_newest,
+    check_resumable,
     configured_groups,
     describe_changes,
     find_position,
@@ -92,6 +93,27 @@ class EsViTRunner(Runner):
         runner = super().from_cfg(cfg)
         hand_on(runner, built)
         return runner
+
+    def set_randomness(
+        self,
+        seed: int | None,
+        diff_rank_seed: bool = False,
+        deterministic: bool = False,
+    ) -> None:
+        """Seed the random generators.
+
+        In all processes images are dealt out and augmented by the run's seed. (That of
+        mmengine's samplers would be a random one, which a resumed run does not know.)
+
+        Args:
+            seed: Seed of the run; None draws one.
+            diff_rank_seed: Whether the generators of each process draw other numbers,
+                e.g. for stochastic depth. Defaults to False.
+            deterministic: As in mmengine. Defaults to False.
+        """
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        if diff_rank_seed:
+            self._seed -= get_rank()
 
     def register_default_hooks(
         self, hooks: dict[str, Hook | dict | None] | None = None
@@ -198,9 +220,9 @@ class EsViTRunner(Runner):
         Args:
             dataloader: A loader or its config.
             seed: As in mmengine.
-            diff_rank_seed: As in mmengine.
+            diff_rank_seed: Changes nothing, as ``seed`` is that of the run.
         """
-        return build_loader(dataloader, seed, diff_rank_seed)
+        return build_loader(dataloader, seed)
 
     @master_only
     def save_checkpoint(
@@ -267,7 +289,7 @@ class EsViTRunner(Runner):
         """
         device = get_device() if map_location == 'default' else map_location
         if os.path.isfile(os.path.expanduser(filename)):
-            _check_resumable(filename, resume_optimizer)
+            check_resumable(filename, resume_optimizer)
         checkpoint = self.load_checkpoint(filename, map_location=device)
         meta = checkpoint['meta']
         loop: Any = self.train_loop
@@ -375,28 +397,3 @@ def _checkpoint_folder(runner: Runner) -> str:
                 folder, os.path.basename(os.path.normpath(runner.work_dir))
             )
     return runner.work_dir
-
-
-def _check_resumable(path: str, with_optimizer: bool) -> None:
-    """Refuse a file that is no checkpoint of a training, before it is loaded."""
-    try:
-        checkpoint = load_checkpoint_file(path, mmap=True)
-    except (ValueError, FileNotFoundError):
-        checkpoint = load_checkpoint_file(path)  # of a format without mmap
-    meta = checkpoint.get('meta')
-    wanted = {'epoch', 'iter'}
-    if not isinstance(meta, dict) or not wanted <= set(meta):
-        raise ValueError(
-            f'--resume: {path} is no checkpoint of a training, as its meta has no '
-            'epoch and iter. To begin with its weights, set load_from instead.'
-        )
-    if not all(isinstance(meta[key], int) and meta[key] >= 0 for key in wanted):
-        raise ValueError(
-            f'--resume: {path} has epoch {meta["epoch"]!r} and iter {meta["iter"]!r}, '
-            'which are no numbers of a training.'
-        )
-    if with_optimizer and 'optimizer' not in checkpoint:
-        raise ValueError(
-            f'--resume: {path} has no state of an optimiser, so that training cannot '
-            'go on. To begin with its weights, set load_from instead of --resume.'
-        )

@@ -3,10 +3,11 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from mmengine.dist import all_gather_object, get_world_size
+import torch.nn.functional as F
+from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.utils import ProgressBar
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -115,7 +116,77 @@ def _progress(num_images: int) -> Callable[[int], None]:
     return log
 
 
+class Shard(NamedTuple):
+    """The images of a data set that are one process's, each of them once.
+
+    Args:
+        features: Shape (n, C), float32.
+        labels: Classes (n,).
+        indices: Places of the images in the data set (n,), rising.
+        sizes: The number of images of each process.
+    """
+
+    features: Tensor
+    labels: Tensor
+    indices: Tensor
+    sizes: list[int]
+
+    def to(self, device: torch.device | str) -> 'Shard':
+        """The same on another device."""
+        tensors = [tensor.to(device) for tensor in self[:3]]
+        return Shard(tensors[0], tensors[1], tensors[2], self.sizes)
+
+
 @torch.no_grad()
+def extract_shard(
+    model: Any,
+    loader: DataLoader,
+    extract: Callable[[Tensor], Tensor] | None = None,
+) -> Shard:
+    """Features and labels of this process's share of the images of a loader.
+
+    A sampler deals images out in turn, and may pad the shares to one length: what it
+    repeats is left out here.
+
+    Args:
+        model: See :func:`extract_features`.
+        loader: See :func:`extract_features`.
+        extract: See :func:`extract_features`.
+
+    Returns:
+        The share, on the CPU.
+
+    Raises:
+        ValueError: As :func:`extract_features`, in all processes alike.
+    """
+    if getattr(loader.sampler, 'shuffle', False):
+        raise ValueError(
+            "extract_features needs the data set's order; set sampler=dict("
+            "type='DefaultSampler', shuffle=False) in the dataloader."
+        )
+    bank = FeatureBank(len(loader.sampler))  # type: ignore[arg-type]
+    for batch, features in run_batches(model, loader, extract or model.extract_feat):
+        bank.append(features=features, labels=_labels(batch['data_samples']))
+    features, labels = bank['features'], bank['labels']
+    if get_world_size() == 1:
+        return Shard(features, labels, torch.arange(len(bank)), [len(bank)])
+    indices = torch.tensor(list(loader.sampler), dtype=torch.long)
+    own = indices % get_world_size() == get_rank()
+    channels = features.shape[1] if len(bank) else 0
+    counts = torch.tensor([len(indices) - len(bank), int(own.sum()), channels])
+    missing, sizes, widths = torch.stack(all_gather(counts)).T.tolist()
+    size = len(loader.dataset)  # type: ignore[arg-type]
+    if any(missing) or sum(sizes) != size:
+        raise ValueError(
+            f'On several processes each of the {size} images must reach one process, '
+            f'in turn: {sum(sizes)} were dealt out, and {sum(missing)} of them left out'
+            ". Set sampler=dict(type='DefaultSampler', shuffle=False), drop_last=False."
+        )
+    if not len(bank):
+        features, labels = torch.empty(0, max(widths)), indices
+    return Shard(features[own], labels[own], indices[own], sizes)
+
+
 def extract_features(
     model: Any,
     loader: DataLoader,
@@ -137,26 +208,24 @@ def extract_features(
         Features (N, C), float32 on the CPU, and labels (N,).
 
     Raises:
-        ValueError: If the data set has no labels or the loader shuffles.
+        ValueError: If the data set has no labels or the loader shuffles; on several
+            processes also if not each image is given to one of them.
     """
-    if getattr(loader.sampler, 'shuffle', False):
-        raise ValueError(
-            "extract_features needs the data set's order; set sampler=dict("
-            "type='DefaultSampler', shuffle=False) in the dataloader."
-        )
-    bank = FeatureBank(len(loader.sampler))  # type: ignore[arg-type]
-    for batch, features in run_batches(model, loader, extract or model.extract_feat):
-        bank.append(features=features, labels=_labels(batch['data_samples']))
-    shard = bank['features'], bank['labels']
-    if get_world_size() == 1:
-        return shard
-    size = len(loader.dataset)  # type: ignore[arg-type]
-    # The sampler deals images out in turn, and pads the shares to one length.
-    merged = [
-        torch.stack(parts, 1).flatten(0, 1)[:size]
-        for parts in zip(*all_gather_object(shard), strict=True)
+    shard = extract_shard(model, loader, extract)
+    rows = max(shard.sizes)
+    gathered = [
+        # Shape (rows, processes, ...): images were dealt out in turn.
+        torch.stack(all_gather(pad_rows(part, rows)), 1).flatten(0, 1)
+        for part in shard[:2]
     ]
-    return merged[0], merged[1]
+    return gathered[0][: sum(shard.sizes)], gathered[1][: sum(shard.sizes)]
+
+
+def pad_rows(tensor: Tensor, number: int, value: float = 0) -> Tensor:
+    """A tensor with so many rows, the missing ones filled with a value."""
+    missing = number - len(tensor)
+    padding = [0, 0] * (tensor.dim() - 1) + [0, missing]
+    return F.pad(tensor, padding, value=value) if missing else tensor
 
 
 def _labels(samples: Sequence[DataSample]) -> Tensor:

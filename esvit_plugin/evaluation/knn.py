@@ -7,9 +7,9 @@ from numbers import Integral
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -19,7 +19,9 @@ from ..models import EsViT
 from ..models.checks import check_temperatures
 from ..models.view_and_regions import take_view
 from ..type_names import type_name
-from .extraction import extract_features
+from .extraction import extract_shard
+from .nearest import count_hits, nearest
+from .sharded_knn import count_sharded_hits
 
 
 @torch.no_grad()
@@ -36,8 +38,9 @@ def weighted_knn(
     """Classify by the votes of the k most similar training images (Section 4).
 
     A neighbour of cosine similarity s votes with weight exp(s / temperature) for
-    its class. Test and training images are taken in blocks, so that memory beyond the
-    features stays bounded by the blocks, whatever the number of images.
+    its class. Of equally similar images the first ones are the neighbours. Test and
+    training images are taken in blocks, so that memory beyond the features stays
+    bounded by the blocks, whatever the number of images.
 
     Args:
         train_feats: Features (N, C); they are L2-normalised here.
@@ -74,26 +77,28 @@ def weighted_knn(
             f'features {test_feats.shape[1]}.'
         )
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
-    largest = min(max(ks), len(train_feats))
-    correct = {k: torch.zeros(2) for k in ks}
+    correct = torch.zeros(len(ks), 2, dtype=torch.long)
     for start in range(0, len(test_feats), block_size):
         block = slice(start, start + block_size)
-        similarity, neighbours = _nearest(
-            test_feats[block], train_feats, largest, train_block_size
+        similarity, rows = nearest(
+            test_feats[block], train_feats, max(ks), train_block_size
         )
-        # Only ratios count: relative to the nearest one, no vote overflows.
-        weights = ((similarity - similarity[:, :1]) / temperature).exp()
-        classes = train_labels[neighbours]
-        target = test_labels[block].unsqueeze(1)
-        for k in ks:
-            votes = weights.new_zeros(len(weights), num_classes)
-            votes.scatter_add_(1, classes[:, :k], weights[:, :k])
-            # Stable, so that classes without votes rank the same everywhere.
-            best = votes.sort(dim=1, descending=True, stable=True).indices[:, :5]
-            hits = best == target
-            correct[k] += torch.stack([hits[:, 0].sum(), hits.sum()]).cpu()
-    scale = 100 / len(test_feats)
-    return {k: (float(c[0]) * scale, float(c[1]) * scale) for k, c in correct.items()}
+        correct += count_hits(
+            similarity,
+            train_labels[rows],
+            test_labels[block],
+            num_classes,
+            ks,
+            temperature,
+        )
+    return _percent(ks, correct, len(test_feats))
+
+
+def _percent(
+    ks: Sequence[int], correct: Tensor, number: int
+) -> dict[int, tuple[float, float]]:
+    top1, top5 = (100 / number * correct.double()).T.tolist()
+    return dict(zip(ks, zip(top1, top5, strict=True), strict=True))
 
 
 def _check(name: str, ks: Sequence[int], temperature: float) -> None:
@@ -105,23 +110,6 @@ def _check(name: str, ks: Sequence[int], temperature: float) -> None:
     check_temperatures(name, temperature=temperature)
 
 
-def _nearest(
-    queries: Tensor, feats: Tensor, number: int, block_size: int
-) -> tuple[Tensor, Tensor]:
-    """Cosine similarities and indices (M, number) of the most similar features."""
-    queries = F.normalize(queries.float(), dim=1)
-    best = queries.new_empty(len(queries), 0)
-    indices = torch.empty_like(best, dtype=torch.long)
-    for start in range(0, len(feats), block_size):
-        block = F.normalize(feats[start : start + block_size].float(), dim=1)
-        in_block, rows = (queries @ block.T).topk(min(number, len(block)), dim=1)
-        best = torch.cat([best, in_block], 1)
-        indices = torch.cat([indices, rows + start], 1)
-        best, order = best.topk(min(number, best.shape[1]), dim=1)
-        indices = indices.gather(1, order)
-    return best, indices
-
-
 def knn_accuracy(
     model: Any,
     loaders: Sequence[DataLoader],
@@ -130,6 +118,9 @@ def knn_accuracy(
     extract: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[int, tuple[float, float]]:
     """k-NN accuracy of a model's features on labelled data sets.
+
+    Each process runs its share of the images, and keeps their features: only those of a
+    block of test images, and lists of neighbours, are exchanged. All get the result.
 
     Args:
         model: See :func:`extract_features`.
@@ -142,23 +133,24 @@ def knn_accuracy(
         Top-1 and top-5 accuracy in percent for each k.
 
     Raises:
-        ValueError: As :func:`weighted_knn`; for a k or the temperature before any
-            feature is extracted.
+        ValueError: As :func:`weighted_knn` and :func:`extract_features`; for a k or the
+            temperature before any feature is extracted.
     """
     _check('knn_accuracy', ks, temperature)
     train, test = (
-        [tensor.to(get_device()) for tensor in extract_features(model, loader, extract)]
-        for loader in loaders
+        extract_shard(model, loader, extract).to(get_device()) for loader in loaders
     )
-    if max(ks) > len(train[0]):
+    number = sum(train.sizes)
+    if max(ks) > number and is_main_process():
         print_log(
-            f'Only {len(train[0])} images vote: with a larger k all of them do.',
+            f'Only {number} images vote: with a larger k all of them do.',
             logger='current',
             level=logging.WARNING,
         )
-    return weighted_knn(
-        train[0], train[1], test[0], test[1], ks=ks, temperature=temperature
-    )
+    if get_world_size() == 1:
+        return weighted_knn(*train[:2], *test[:2], ks=ks, temperature=temperature)
+    correct = count_sharded_hits(train, test, ks, temperature)
+    return _percent(ks, correct, sum(test.sizes))
 
 
 def find_loaders(cfg: Config, path: str) -> tuple[dict, dict]:

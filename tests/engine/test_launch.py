@@ -46,6 +46,23 @@ def test_jobs_of_slurm_have_ports_of_their_own(monkeypatch):
     assert os.environ['MASTER_PORT'] == '4321'
 
 
+def test_a_program_without_a_runner_joins_as_a_training_does(monkeypatch):
+    joined = []
+    for name in launch.LAUNCHERS['slurm'][0]:
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('MASTER_PORT', '4321')
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setattr(launch, 'set_multi_processing', lambda **given: given)
+    monkeypatch.setattr(
+        launch, 'init_dist', lambda *args, **given: joined.append((args, given))
+    )
+    cfg = Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=9))))
+    with launch.joined_processes(cfg, 'slurm'):
+        assert joined == [(('slurm',), dict(backend='nccl', timeout=9))]
+    with launch.joined_processes(Config(), 'none'):
+        assert len(joined) == 1
+
+
 def options(*words):
     parser = argparse.ArgumentParser()
     add_config_options(parser)

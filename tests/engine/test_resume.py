@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
-from support.training import PIPELINE, build_runner, small_model
+from support.training import PIPELINE, StopAfter, build_runner, small_model
 
 from esvit_plugin.engine import KNNMonitorHook
 
@@ -42,19 +42,6 @@ def knn_hook(num_workers):
         interval=1,
         ks=(1,),
     )
-
-
-class StopAfter(Hook):
-    """Ends a run as if it had been stopped at the end of an epoch."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def after_train_epoch(self, runner):
-        if runner.epoch + 1 == self.epoch:
-            runner.train_loop.stop_training = True
 
 
 class Schedules(Hook):

@@ -6,6 +6,7 @@ from mmpretrain.registry import DATASETS
 
 from esvit_plugin.evaluation import knn_accuracy, weighted_knn
 from esvit_plugin.evaluation.knn import find_loaders, folder_loaders
+from esvit_plugin.evaluation.nearest import largest
 
 
 def plain_knn(train, train_labels, test, test_labels, k, temperature):
@@ -40,6 +41,32 @@ def test_equals_the_plain_classifier_for_any_block_size():
         for k, found in results.items():
             expected = plain_knn(train, labels, test, test_labels, k, 0.07)
             assert found == pytest.approx(expected), k
+
+
+def test_of_equally_similar_images_the_first_ones_vote():
+    """Similarities are -1, -0.5, 0, 0.5 or 1: the k-th is one of several equal ones."""
+    train, test = torch.randn(60, 4).sign(), torch.randn(25, 4).sign()
+    labels, test_labels = torch.randint(9, (60,)), torch.randint(9, (25,))
+    for train_block_size in (7, 60):
+        sizes = dict(train_block_size=train_block_size)
+        results = weighted_knn(train, labels, test, test_labels, (1, 5, 17), **sizes)
+        for k, found in results.items():
+            expected = plain_knn(train, labels, test, test_labels, k, 0.07)
+            assert found == pytest.approx(expected), k
+
+
+def test_the_largest_values_are_those_of_a_stable_sort():
+    values = torch.randint(5, (200, 30)).float()  # in more than one block of rows
+    values[3, 4] = values[5] = float('nan')
+    values[7] = -float('inf')
+    for number in (1, 8, 30):
+        expected = values.sort(dim=1, descending=True, stable=True)
+        found, columns = largest(values, number)
+        torch.testing.assert_close(
+            found, expected.values[:, :number], rtol=0, atol=0, equal_nan=True
+        )
+        finite = values.isfinite().all(1)
+        assert torch.equal(columns[finite], expected.indices[finite, :number])
 
 
 def test_more_neighbours_than_images_and_fewer_than_five_classes():

@@ -4,16 +4,24 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from support.training import RandomViews, build_runner, join_two, small_model, spawn_two
+from support.training import (
+    Labelled,
+    RandomViews,
+    build_runner,
+    join_two,
+    small_model,
+    spawn_two,
+)
 
+from esvit_plugin.engine import KNNMonitorHook
 from esvit_plugin.evaluation import extract_features
 
 
 class Record(Hook):
-    """Keeps the losses and the last gradients of the student."""
+    """Keeps the losses, the last gradients of the student and k-NN accuracies."""
 
     def __init__(self):
-        self.losses, self.grads = [], {}
+        self.losses, self.grads, self.accuracies = [], {}, []
 
     def before_train(self, runner):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -29,6 +37,13 @@ class Record(Hook):
         names = ('loss', 'loss_view', 'loss_region')
         self.losses.append(torch.stack([outputs[name].detach() for name in names]))
 
+    def after_val_epoch(self, runner, metrics=None):
+        self.accuracies.append(metrics)
+
+
+def labelled(number):
+    return dict(batch_size=4, num_workers=0, dataset=Labelled(number))
+
 
 def train(work_dir, batch_size, **overrides):
     record = Record()
@@ -36,6 +51,7 @@ def train(work_dir, batch_size, **overrides):
         dict(type='EMATeacherHook', momentum=0.9),
         dict(type='TeacherTempHook', warmup_epochs=2),
         dict(type='RandomStateHook'),
+        KNNMonitorHook(labelled(21), labelled(13), interval=1, ks=(1, 5)),
         record,
     ]
     runner = build_runner(
@@ -60,6 +76,7 @@ def train(work_dir, batch_size, **overrides):
     return dict(
         losses=torch.stack(record.losses),
         grads=record.grads,
+        accuracies=record.accuracies,
         state=model.state_dict(),
         wrapped=is_model_wrapper(runner.model),
     )
@@ -138,6 +155,14 @@ def test_centers_teacher_and_weights_are_the_same(results):
         torch.testing.assert_close(
             two[0]['state'][name], value, atol=1e-5, rtol=1e-4, msg=name
         )
+
+
+def test_accuracies_are_the_same(results):
+    one, two = results
+    assert len(one['accuracies']) == 2
+    assert len({numbers['knn/top1_k5'] for numbers in one['accuracies']} - {50}) > 0
+    for rank in range(2):
+        assert two[rank]['accuracies'] == one['accuracies']
 
 
 def test_features_come_in_the_order_of_the_data_set(results):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 from mmengine.config import ConfigDict
+from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
@@ -80,20 +81,30 @@ def fresh_globals() -> None:
 
 def spawn_two(worker: Callable, folder: Path) -> list[Any]:
     """Run ``worker(rank, port, folder)`` in two processes; what they saved by rank."""
+    return spawn(worker, folder, 2)
+
+
+def spawn(worker: Callable, folder: Path, number: int) -> list[Any]:
+    """Run ``worker(rank, port, folder)`` in processes; what they saved by rank."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, folder), nprocs=2)
-    return [torch.load(folder / f'rank{rank}.pth') for rank in range(2)]
+    mp.spawn(worker, args=(port, folder), nprocs=number)
+    return [torch.load(folder / f'rank{rank}.pth') for rank in range(number)]
 
 
 def join_two(rank: int, port: int, **options: Any) -> ConfigDict:
     """Begin a process of ``spawn_two``; the config that launching it gives."""
+    return join(rank, port, 2, **options)
+
+
+def join(rank: int, port: int, number: int, **options: Any) -> ConfigDict:
+    """Begin a process of ``spawn``; the config that launching it gives."""
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
-        WORLD_SIZE='2',
-        LOCAL_WORLD_SIZE='2',
+        WORLD_SIZE=str(number),
+        LOCAL_WORLD_SIZE=str(number),
         MASTER_ADDR='127.0.0.1',
         MASTER_PORT=str(port),
     )
@@ -124,6 +135,35 @@ class RandomViews(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         views = [self.globals[index], self.locals[index]]
         return dict(inputs=views, data_samples=DataSample())
+
+
+class Labelled(Dataset):
+    """Made-up images of two classes."""
+
+    def __init__(self, length: int = 4) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(index)
+        image = torch.randn(3, 64, 64, generator=generator)
+        sample = DataSample().set_gt_label(index % 2)
+        return dict(inputs=image, data_samples=sample)
+
+
+class StopAfter(Hook):
+    """Ends a run as if it had been stopped at the end of an epoch."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if runner.epoch + 1 == self.epoch:
+            runner.train_loop.stop_training = True
 
 
 def one_epoch(work_dir: Any, data_root: Any) -> dict[str, Any]:

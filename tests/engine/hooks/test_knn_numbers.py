@@ -2,24 +2,9 @@
 
 import torch
 from mmengine.hooks import EarlyStoppingHook, Hook
-from mmpretrain.structures import DataSample
-from support.training import build_runner
-from torch.utils.data import Dataset
+from support.training import Labelled, build_runner
 
 from esvit_plugin.engine import KNNMonitorHook
-
-
-class Labelled(Dataset):
-    """Made-up images of two classes."""
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        generator = torch.Generator().manual_seed(index)
-        image = torch.randn(3, 64, 64, generator=generator)
-        sample = DataSample().set_gt_label(index % 2)
-        return dict(inputs=image, data_samples=sample)
 
 
 class Watch(Hook):
