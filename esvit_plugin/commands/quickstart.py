@@ -1,52 +1,136 @@
 """Pre-train a small EsViT on embedded photographs, and look at what it learnt.
 
 Prints the k-NN accuracy on raw pixels, with random weights and with the trained
-teacher, and draws the learning curve and region correspondences.
+teacher, and draws the learning curves and the nearest neighbours of unseen crops
+before and after the training.
 """
 
 import argparse
 import copy
+import math
 import os.path as osp
+import time
+from typing import NamedTuple
 
-import numpy as np
 import torch
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ..datasets.loaders import build_eval_loader
 from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_output_folder
 from ..engine.launch import build_runner, prepare_launch
 from ..engine.options import add_run_options, load_run_config
-from ..evaluation import ViewPair, match_views, open_pairs
-from ..evaluation.correspondence import Matches
-from ..evaluation.knn import find_loaders, knn_accuracy
+from ..evaluation.extraction import extract_features
+from ..evaluation.knn import find_loaders, weighted_knn
+from ..evaluation.nearest import nearest
 from ..models import EsViT
-from ..visualization import draw_runs, plot_correspondence, read_run
+from ..visualization import draw_runs, read_run
 from ..visualization.figures import check_matplotlib
 from ..visualization.logs import BASELINE
+from ..visualization.neighbours import draw_retrievals
 
 CONFIG = 'esvit_swin_photos'
-PHOTOS = ('astronaut', 'chelsea', 'coffee', 'motorcycle_left', 'china', 'flower')
-NUM_MATCHES = 10
-# Whole windows in every stage of the demo's backbone.
-SIZE = 256
+NUM_NEIGHBOURS = 4
+NUM_QUERIES = 8
+RAW, RANDOM, TRAINED = 'raw pixels', 'random weights', 'trained teacher'
 
 
-def knn_top1(model: EsViT, loaders: list, raw: bool = False) -> float:
-    """20-NN top-1 accuracy in percent of the teacher, or of raw pixels."""
-    extract = (lambda images: images.flatten(1)) if raw else None
-    return knn_accuracy(model, loaders, ks=[20], extract=extract)[20][0]
+class Features(NamedTuple):
+    """Features of the crops that vote and of those to classify.
 
+    Args:
+        train: Shape (N, C).
+        train_labels: Photographs of the crops (N,).
+        test: Shape (M, C).
+        test_labels: Photographs of the crops (M,).
+    """
 
-def correspondence(model: EsViT, pairs: list[ViewPair]) -> tuple[Matches, float]:
-    """Matches on the first photograph, and the mean accuracy over all."""
-    matches = [match_views(model, pair, NUM_MATCHES) for pair in pairs]
-    return matches[0], float(np.mean([one.accuracy for one in matches]))
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+
+    @classmethod
+    def of(
+        cls, model: EsViT, loaders: list[DataLoader], raw: bool = False
+    ) -> 'Features':
+        """Of the teacher, or raw pixels."""
+        extract = (lambda images: images.flatten(1)) if raw else None
+        train, test = (extract_features(model, one, extract) for one in loaders)
+        return cls(*train, *test)
+
+    def top1(self) -> float:
+        """20-NN top-1 accuracy in percent."""
+        return weighted_knn(*self, ks=[20])[20][0]
+
+    def neighbours(self) -> Tensor:
+        """The crops that vote which are nearest to each to classify, (M, 4)."""
+        return nearest(self.test, self.train, NUM_NEIGHBOURS, len(self.train))[1]
+
+    def share_of_right(self) -> float:
+        """How many of these are of the same photograph, in percent."""
+        labels = self.train_labels[self.neighbours()]
+        return float((labels == self.test_labels[:, None]).float().mean() * 100)
 
 
 def plot_curves(work_dir: str, path: str) -> None:
     """Draw losses, k-NN accuracy and signs of collapse over the epochs."""
     with atomic_file(path) as part:
         draw_runs({'training': read_run(work_dir)}).savefig(part)
+
+
+def plot_neighbours(
+    found: dict[str, Features], loaders: list[DataLoader], path: str
+) -> None:
+    """Draw unseen crops of several photographs with their nearest crops.
+
+    Args:
+        found: Features by name, of one order of the crops.
+        loaders: Of the crops that vote, and of those to classify.
+        path: The picture to write.
+    """
+    train, test = ([row['inputs'] for row in one.dataset] for one in loaders)  # type: ignore[attr-defined]
+    labels = next(iter(found.values())).test_labels
+    # The first crop of photographs that are evenly spread.
+    photos = labels.unique()
+    picked = photos[:: max(1, len(photos) // NUM_QUERIES)][:NUM_QUERIES]
+    queries = [int((labels == photo).nonzero()[0]) for photo in picked]
+    rows = {
+        name: [
+            [
+                (_rgb(train[i]), bool(features.train_labels[i] == labels[query]))
+                for i in features.neighbours()[query].tolist()
+            ]
+            for query in queries
+        ]
+        for name, features in found.items()
+    }
+    figure = draw_retrievals([_rgb(test[query]) for query in queries], rows)
+    with atomic_file(path) as part:
+        figure.savefig(part)
+
+
+def _rgb(image: Tensor) -> Tensor:
+    """A packed BGR image as RGB of shape (H, W, 3)."""
+    return image.flip(0).permute(1, 2, 0)
+
+
+def losses(runner: Runner) -> dict[str, tuple[float, float, float]]:
+    """First and last value of each loss by task, and ln K, in nats."""
+    model = runner.model
+    found = {}
+    for task, head, weight in (
+        ('view', model.head, 1 - model.region_weight),
+        ('region', model.region_head, model.region_weight),
+    ):
+        scalars = runner.message_hub.log_scalars.get(f'train/loss_{task}')
+        if scalars is not None and weight:
+            values = scalars.data[0] / weight
+            last = values[-max(1, len(values) // 20) :].mean()
+            found[task] = float(values[0]), float(last), math.log(head.out_channels)
+    return found
 
 
 def main() -> None:
@@ -63,36 +147,51 @@ def main() -> None:
     runner = build_runner(cfg)
     model = runner.model
     loaders = [build_eval_loader(loader) for loader in loader_cfgs]
-    pairs = list(open_pairs(PHOTOS, SIZE))
     untrained = copy.deepcopy(model)
     with torch.random.fork_rng():
         untrained.init_weights()
     untrained.eval()
-    accuracy = {
-        'raw pixels': knn_top1(untrained, loaders, raw=True),
-        'random weights': knn_top1(untrained, loaders),
+    found = {
+        RAW: Features.of(untrained, loaders, raw=True),
+        RANDOM: Features.of(untrained, loaders),
     }
+    accuracy = {name: features.top1() for name, features in found.items()}
     # For the learning curves, also for those that are drawn later.
     runner.visualizer.add_scalars(
         {f'{BASELINE}{name}': value for name, value in accuracy.items()}, step=0
     )
-    before, share_before = correspondence(untrained, pairs)
+    start = time.monotonic()
     runner.train()
+    minutes = (time.monotonic() - start) / 60
     model.eval()
-    accuracy['trained teacher'] = knn_top1(model, loaders)
-    after, share_after = correspondence(model, pairs)
+    found[TRAINED] = Features.of(model, loaders)
+    accuracy[TRAINED] = found[TRAINED].top1()
 
     curves = osp.join(cfg.work_dir, 'learning_curve.png')
-    picture = osp.join(cfg.work_dir, 'correspondence.png')
+    picture = osp.join(cfg.work_dir, 'neighbours.png')
     plot_curves(cfg.work_dir, curves)
-    rows = [('random weights', before), ('trained teacher', after)]
-    with atomic_file(picture) as part:
-        plot_correspondence(part, pairs[0], rows)
-    print('\n20-NN top-1 accuracy on test crops of 16 photographs')
+    pair = {name: found[name] for name in (RANDOM, TRAINED)}
+    plot_neighbours(pair, loaders, picture)
+    num_classes = len(found[RAW].test_labels.unique())
+    print(
+        f'\nTrained without labels for {minutes:.1f} minutes. On crops of other parts:'
+    )
+    print(
+        f'20-NN accuracy: which of {num_classes} photographs is it? '
+        f'(chance {100 / num_classes:.1f} %)'
+    )
     for name, value in accuracy.items():
         print(f'  {name:<16} {value:6.2f} %')
-    print(f'Matched regions at the mirrored place, over {len(PHOTOS)} photographs')
-    print(f'  random weights   {share_before:6.2f} %')
-    print(f'  trained teacher  {share_after:6.2f} %')
-    print(f'Learning curve:       {curves}\nRegion correspondence: {picture}')
+    print(f'Of the {NUM_NEIGHBOURS} nearest crops, of the same photograph')
+    for name, features in pair.items():
+        print(f'  {name:<16} {features.share_of_right():6.2f} %')
+    print('Losses, first and last (ln K: the teacher tells nothing apart)')
+    for task, (first, last, uniform) in losses(runner).items():
+        print(f'  {task:<16} {first:6.2f} -> {last:.2f}   ln K = {uniform:.2f}')
+    before, after = round(accuracy[RANDOM]), round(accuracy[TRAINED])
+    print(
+        f'In short: the same network names the photograph of {after} of 100 unseen '
+        f'crops after training, of {before} before.'
+    )
+    print(f'Learning curves:      {curves}\nNearest neighbours:   {picture}')
     print(f'Checkpoints and logs: {cfg.work_dir}')

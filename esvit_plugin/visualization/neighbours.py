@@ -1,7 +1,7 @@
 """A picture of images and of those most similar to them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Side of a picture: in inches, and in pixels.
 SIDE, PIXELS = 1.8, 224
+# Colour and line of what is right, what is wrong, and what is asked for.
+FRAMES = {True: ('#0072b2', '-'), False: ('#e69f00', ':'), None: ('black', '-')}
 # More than these is no picture to look at.
 MAX_QUERIES, MAX_NEIGHBOURS = 20, 12
 
@@ -50,17 +52,58 @@ def draw_neighbours(rows: Sequence[Neighbours]) -> 'Figure':
     return figure
 
 
+def draw_retrievals(
+    queries: Sequence[Any], found: Mapping[str, Sequence[Sequence[tuple[Any, bool]]]]
+) -> 'Figure':
+    """Draw images, each with what several models find most similar to it.
+
+    Args:
+        queries: RGB uint8 images (H, W, 3).
+        found: By the model's name: for each query the images that are nearest, the
+            nearest first, and whether each is of the query's class.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    columns: dict[str, Any] = {
+        'unseen': [[(query, None)] for query in queries],
+        **found,
+    }
+    widths = [len(rows[0]) for rows in columns.values()]
+    side = 0.9
+    figure = new_figure(
+        side * sum(widths) + 0.5 * len(found) + 0.4, side * len(queries) + 1.0
+    )
+    figure.set_layout_engine('constrained')
+    parts: Any = figure.subfigures(1, len(widths), width_ratios=widths, wspace=0.05)
+    for part, width, (title, rows) in zip(parts, widths, columns.items(), strict=True):
+        part.suptitle(title, fontsize=10)
+        grid: Any = part.subplots(len(queries), width, squeeze=False)
+        for axes, images in zip(grid, rows, strict=True):
+            for axis, (image, is_right) in zip(axes, images, strict=True):
+                _frame(axis, image, *FRAMES[is_right])
+    figure.supxlabel('blue: of the same class; orange, dotted: of another', fontsize=9)
+    return figure
+
+
 def _show(axis: Any, path: str, title: str, frame: str = 'none') -> None:
     image = _load(path)
     if image is None:
         image = np.full((PIXELS, PIXELS, 3), 235, np.uint8)
         axis.text(PIXELS / 2, PIXELS / 2, 'not found', ha='center', va='center')
-    axis.imshow(image)
     axis.set_title(title, fontsize=8)
+    _frame(axis, image, frame)
+
+
+def _frame(axis: Any, image: Any, color: str, style: str = '-') -> None:
+    axis.imshow(image)
     axis.axis('on')
     axis.set(xticks=[], yticks=[])
     for side in axis.spines.values():
-        side.set(color=frame, linewidth=2)
+        side.set(color=color, linewidth=2, linestyle=style)
 
 
 def _load(path: str) -> np.ndarray | None:
