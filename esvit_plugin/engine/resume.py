@@ -12,7 +12,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from torch.optim import Optimizer
 
-from .checkpoints import find_damage, list_checkpoints
+from .checkpoints import find_damage, list_checkpoints, load_checkpoint_file
 
 POINTER = 'last_checkpoint'
 
@@ -267,3 +267,36 @@ def replay_schedules(
             if epoch < position.epoch:
                 for scheduler in by_epoch:
                     scheduler.step()
+
+
+def check_resumable(path: str, with_optimizer: bool) -> None:
+    """Refuse a file that is no checkpoint of a training, before it is loaded.
+
+    Args:
+        path: The file.
+        with_optimizer: Whether it must have the state of an optimiser.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        checkpoint = load_checkpoint_file(path, mmap=True)
+    except (ValueError, FileNotFoundError):
+        checkpoint = load_checkpoint_file(path)  # of a format without mmap
+    meta = checkpoint.get('meta')
+    wanted = {'epoch', 'iter'}
+    if not isinstance(meta, dict) or not wanted <= set(meta):
+        raise ValueError(
+            f'--resume: {path} is no checkpoint of a training, as its meta has no '
+            'epoch and iter. To begin with its weights, set load_from instead.'
+        )
+    if not all(isinstance(meta[key], int) and meta[key] >= 0 for key in wanted):
+        raise ValueError(
+            f'--resume: {path} has epoch {meta["epoch"]!r} and iter {meta["iter"]!r}, '
+            'which are no numbers of a training.'
+        )
+    if with_optimizer and 'optimizer' not in checkpoint:
+        raise ValueError(
+            f'--resume: {path} has no state of an optimiser, so that training cannot '
+            'go on. To begin with its weights, set load_from instead of --resume.'
+        )
