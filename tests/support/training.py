@@ -78,22 +78,22 @@ def fresh_globals() -> None:
         manager._instance_dict.clear()
 
 
-def spawn_two(worker: Callable, folder: Path) -> list[Any]:
-    """Run ``worker(rank, port, folder)`` in two processes; what they saved by rank."""
+def spawn_two(worker: Callable, folder: Path, processes: int = 2) -> list[Any]:
+    """Run ``worker(rank, port, folder)`` in processes; what they saved by rank."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, folder), nprocs=2)
-    return [torch.load(folder / f'rank{rank}.pth') for rank in range(2)]
+    mp.spawn(worker, args=(port, folder), nprocs=processes)
+    return [torch.load(folder / f'rank{rank}.pth') for rank in range(processes)]
 
 
-def join_two(rank: int, port: int, **options: Any) -> ConfigDict:
+def join_two(rank: int, port: int, processes: int = 2, **options: Any) -> ConfigDict:
     """Begin a process of ``spawn_two``; the config that launching it gives."""
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
-        WORLD_SIZE='2',
-        LOCAL_WORLD_SIZE='2',
+        WORLD_SIZE=str(processes),
+        LOCAL_WORLD_SIZE=str(processes),
         MASTER_ADDR='127.0.0.1',
         MASTER_PORT=str(port),
     )
@@ -183,6 +183,7 @@ def build_runner(work_dir: Any, **overrides: Any) -> Runner:
         default_scope='mmpretrain',
     )
     cfg.update(overrides)
-    # Runner takes this one from its config only.
-    wrapper = cfg.pop('model_wrapper_cfg', None)
-    return EsViTRunner(**cfg, cfg=dict(model_wrapper_cfg=wrapper))
+    # Runner takes these from its config only.
+    names = 'model_wrapper_cfg', 'sync_bn'
+    whole = {name: cfg.pop(name, None) for name in names}
+    return EsViTRunner(**cfg, cfg=whole)
