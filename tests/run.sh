@@ -14,6 +14,6 @@ case "${1:-}" in
     --faults) shift; set -- tests/faults "$@"; export OMP_NUM_THREADS=1; parallel='' ;;
     --fast) shift; set -- --ignore=tests/integration -m 'not slow' "$@" ;;
 esac
-# What needs a GPU is not among these; here all machines give the same numbers.
+# What needs a GPU is not among these (bash tests/gpu.sh); here all machines give the same numbers.
 export CUDA_VISIBLE_DEVICES=''
 .venv-tests/bin/python -m pytest $parallel "$@"

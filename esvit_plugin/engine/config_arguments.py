@@ -35,7 +35,17 @@ class Arguments(NamedTuple):
 
 # Beside what the signatures of mmengine show.
 _ENV = [
-    Arguments(frozenset(['cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit']))
+    Arguments(
+        frozenset(
+            [
+                'cudnn_benchmark',
+                'mp_cfg',
+                'dist_cfg',
+                'resource_limit',
+                'matmul_precision',
+            ]
+        )
+    )
 ]
 _LOADER = Arguments(
     frozenset(['num_batch_per_epoch', 'worker_init_fn', 'dataset', 'batch_sampler'])

@@ -30,6 +30,7 @@ __all__ = [
     'check_channels',
     'check_config',
     'check_knn',
+    'check_matmul_precision',
     'check_options',
     'check_paths',
     'check_work_dir',
@@ -70,6 +71,24 @@ def check_config(cfg: Config | Mapping) -> None:
     for path, node in dicts(settings.get('optim_wrapper') or {}, 'optim_wrapper'):
         _check_optimizer(path, node)
     check_work_dir(settings.get('work_dir'))
+    check_matmul_precision(settings.get('env_cfg'))
+
+
+def check_matmul_precision(env_cfg: Mapping | None) -> None:
+    """Refuse a precision of float32 products that torch does not have.
+
+    Args:
+        env_cfg: The part of a config, None if it has none.
+
+    Raises:
+        ValueError: If ``matmul_precision`` is no such precision.
+    """
+    value = (env_cfg or {}).get('matmul_precision')
+    if value not in (None, 'highest', 'high', 'medium'):
+        raise ValueError(
+            "env_cfg.matmul_precision must be 'highest' (float32), 'high' (TensorFloat-"
+            f"32) or 'medium' (bfloat16), got {value!r}; leave it out for torch's own."
+        )
 
 
 def check_channels(cfg: Config | Mapping) -> None:

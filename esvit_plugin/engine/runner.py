@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import BaseDataPreprocessor
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -19,8 +20,11 @@ from torch.utils.data import DataLoader
 from ..datasets.loaders import build_loader
 from ..type_names import type_name
 from .checkpoints import atomic_file, weights_only
+from .config_checks import check_matmul_precision
 from .console import show_short_messages
+from .devices import copy_without_waiting, share_gradients
 from .loops import ResumableTrainLoop
+from .optimizers.per_param_clip import twin_of_amp
 from .pretrained_init import name_pretrained, refuse_misfits
 from .resume import (
     Position,
@@ -179,12 +183,27 @@ class EsViTRunner(Runner):
         with weights_only():
             return super().build_model(name_pretrained(model))
 
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up the environment, with torch's precision of float32 products.
+
+        Args:
+            env_cfg: As in mmengine; ``matmul_precision`` besides, of
+                ``torch.set_float32_matmul_precision``. Without it torch's own stays.
+
+        Raises:
+            ValueError: If there is no such precision.
+        """
+        check_matmul_precision(env_cfg)
+        if env_cfg.get('matmul_precision') is not None:
+            torch.set_float32_matmul_precision(env_cfg['matmul_precision'])
+        super().setup_env(env_cfg)
+
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """Build the optimiser; mixed precision also where there is no GPU."""
         is_config = isinstance(optim_wrapper, dict)
         if is_config and type_name(optim_wrapper) == 'AmpOptimWrapper':
-            kind = 'mmpretrain.MixedPrecisionOptimWrapper'
-            optim_wrapper = {**optim_wrapper, 'type': kind}
+            kind = twin_of_amp(self.cfg.filename)
+            optim_wrapper = {**optim_wrapper, 'type': f'mmpretrain.{kind}'}
         return super().build_optim_wrapper(optim_wrapper)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -195,9 +214,11 @@ class EsViTRunner(Runner):
         copied while the device works.
         """
         model.train()
-        for part in model.modules():
-            if isinstance(part, BaseDataPreprocessor):
-                part._non_blocking = True
+        copy_without_waiting(model)
+        if self.distributed and not is_model_wrapper(model):
+            model_wrapper_cfg = share_gradients(
+                model_wrapper_cfg, self.cfg.get('find_unused_parameters', False)
+            )
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:

@@ -223,6 +223,7 @@ def build_runner(work_dir: Any, **overrides: Any) -> Runner:
         default_scope='mmpretrain',
     )
     cfg.update(overrides)
-    # Runner takes this one from its config only.
-    wrapper = cfg.pop('model_wrapper_cfg', None)
-    return EsViTRunner(**cfg, cfg=dict(model_wrapper_cfg=wrapper))
+    # Runner takes these from its config only.
+    names = 'model_wrapper_cfg', 'sync_bn'
+    whole = {name: cfg.pop(name, None) for name in names}
+    return EsViTRunner(**cfg, cfg=whole)

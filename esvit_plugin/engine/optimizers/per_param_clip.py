@@ -1,14 +1,18 @@
 """Optimiser wrappers that clip each parameter's gradient by its own norm."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 from torch import Tensor
 
+from ...type_names import type_name
 from .mixed_precision import MixedPrecisionOptimWrapper
 
 
@@ -45,6 +49,34 @@ class _PerParamClip:
         torch._foreach_mul_(grads, list(factors.unbind()))
         # mmengine would read it back here, between the backward pass and the step.
         self.grad_norm = torch.linalg.vector_norm(norms)
+
+
+def twin_of_amp(filename: str | None) -> str:
+    """What ``EsViTRunner`` takes in place of mmengine's ``AmpOptimWrapper``.
+
+    ``--amp`` of mmpretrain's own programs replaces any wrapper by that one, which
+    clips all gradients together.
+
+    Args:
+        filename: The file of the run's config, which has the wrapper that was meant.
+            None: there is none.
+
+    Returns:
+        The name of a wrapper of this package, one that clips each parameter's gradient
+        by its own norm if the file's does.
+    """
+    if filename is not None and os.path.isfile(filename):
+        meant = Config.fromfile(filename).get('optim_wrapper') or {}
+        if type_name(meant).startswith('PerParamClip'):
+            name = PerParamClipAmpOptimWrapper.__name__
+            print_log(
+                f'{filename} clips every parameter by its own norm: {name} is taken '
+                'in place of AmpOptimWrapper, which clips all together. To clip all '
+                "together, write type='MixedPrecisionOptimWrapper' into the file.",
+                logger='current',
+            )
+            return name
+    return MixedPrecisionOptimWrapper.__name__
 
 
 def _parts(param: Any) -> Sequence[Tensor]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
 from support.training import build_runner
 from torch import nn
@@ -69,6 +70,31 @@ def test_the_runner_takes_it_in_place_of_mmengines(tmp_path):
         runner.train()
         assert type(runner.optim_wrapper) is MixedPrecisionOptimWrapper
         assert runner.iter == 4
+
+
+@pytest.mark.parametrize(
+    ('meant', 'taken'),
+    [
+        ('PerParamClipOptimWrapper', PerParamClipAmpOptimWrapper),
+        ('mmpretrain.PerParamClipAmpOptimWrapper', PerParamClipAmpOptimWrapper),
+        ('OptimWrapper', MixedPrecisionOptimWrapper),
+        (None, MixedPrecisionOptimWrapper),
+    ],
+)
+def test_amp_of_other_programs_clips_as_the_config_does(tmp_path, meant, taken):
+    """mmpretrain's ``tools/train.py --amp`` replaces the type, whatever it was."""
+    optimizer = dict(type='SGD', lr=0.1)
+    wrapper = dict(optimizer=optimizer, clip_grad=dict(max_norm=3.0))
+    runner = build_runner(tmp_path)
+    runner.cfg = Config()
+    if meant is not None:
+        path = tmp_path / 'config.py'
+        Config(dict(optim_wrapper=dict(wrapper, type=meant))).dump(path)
+        runner.cfg = Config.fromfile(path)
+    built = runner.build_optim_wrapper(
+        dict(wrapper, type='AmpOptimWrapper', loss_scale='dynamic')
+    )
+    assert type(built) is taken
 
 
 TYPES = dict(float32=PerParamClipOptimWrapper, bfloat16=PerParamClipAmpOptimWrapper)
