@@ -77,7 +77,9 @@ FORMS: dict[str, list[tuple[str, str, Any]]] = {
     'blocks not sliced': [(f'{MODELS}.heads.blocks', 'SLICE_ELEMENTS', NO_LIMIT)],
     'prototypes not sliced': [(f'{MODELS}.heads.blocks', 'SLICE_PROTOTYPES', NO_LIMIT)],
     'rows without gaps': [(f'{MODELS}.heads.blocks', 'ROW_GAP', 0)],
-    'weight norm by formula': [('torch', '_weight_norm', weight_norm)],
+    'weight norm by formula': [
+        (f'{MODELS}.necks.dino_projection', 'weight_norm', weight_norm)
+    ],
     'memory not kept': [],
 }
 

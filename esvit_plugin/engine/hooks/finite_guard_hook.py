@@ -9,6 +9,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ...torch_calls import foreach_norm
 from ..checkpoints import is_finite
 from ..resume import read_pointer
 from .utils import is_log_time, optimizers, unwrap_model
@@ -162,7 +163,7 @@ class FiniteGuardHook(Hook):
 
 
 def _norms(tensors: list[Tensor]) -> list[Tensor]:
-    return list(torch._foreach_norm([t.detach() for t in tensors]))
+    return list(foreach_norm([t.detach() for t in tensors]))
 
 
 def _message(what: str, runner: Runner, iteration: int | None = None) -> str:

@@ -9,6 +9,8 @@ from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 
+from ...torch_calls import cpu_has_bfloat16
+
 
 @OPTIM_WRAPPERS.register_module()
 class MixedPrecisionOptimWrapper(AmpOptimWrapper):
@@ -59,7 +61,7 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
         OptimWrapper.__init__(self, **kwargs)
         self._scale_update_param = None
         self.loss_scaler = torch.amp.GradScaler('cpu', enabled=False)
-        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if not cpu_has_bfloat16():
             print_log(
                 '--amp: this CPU has no instructions for bfloat16, so that float32 is '
                 'faster here.',

@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 from torch import Tensor
 
+from ...torch_calls import foreach_mul_, foreach_norm
 from ...type_names import type_name
 from .mixed_precision import MixedPrecisionOptimWrapper
 
@@ -44,9 +45,9 @@ class _PerParamClip:
         if not grads:
             return
         max_norm = self.clip_grad_kwargs['max_norm']  # type: ignore[attr-defined]
-        norms = torch.stack(torch._foreach_norm(grads))
+        norms = torch.stack(foreach_norm(grads))
         factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(grads, list(factors.unbind()))
+        foreach_mul_(grads, list(factors.unbind()))
         # mmengine would read it back here, between the backward pass and the step.
         self.grad_norm = torch.linalg.vector_norm(norms)
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ...torch_calls import softmax_backward
 from ..plain import use_plain
 from ..utils import upcast
 
@@ -131,7 +132,7 @@ def attention_gradients(
         weights_XNM = scores_XNM.softmax(-1, dtype=grad_bias.dtype)
         half_XNM = weights_XNM.to(v_XMd.dtype)
         torch.bmm(half_XNM.transpose(1, 2), grad_XNd, out=grad_v_XMd)
-        grad_scores_XNM = torch.ops.aten._softmax_backward_data(
+        grad_scores_XNM = softmax_backward(
             upcast(grad_XNd @ v_XMd.transpose(1, 2)), weights_XNM, -1, weights_XNM.dtype
         )
         grad_bias += grad_scores_XNM.unflatten(0, (-1, len(bias))).sum(0)

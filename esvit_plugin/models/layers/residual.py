@@ -10,6 +10,7 @@ from mmpretrain.models.utils import QuickGELU
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ...torch_calls import gelu_backward, silu_backward
 from ..plain import use_plain
 
 
@@ -78,8 +79,8 @@ def activation_linear(
 
 
 _ACTIVATIONS: dict[str, tuple[Callable, Any]] = {
-    'gelu': (F.gelu, torch.ops.aten.gelu_backward),
-    'silu': (F.silu, torch.ops.aten.silu_backward),
+    'gelu': (F.gelu, gelu_backward),
+    'silu': (F.silu, silu_backward),
 }
 
 

@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ...torch_calls import weight_norm
 from ..checks import check_prototypes
 from ..utils import upcast
 
@@ -28,8 +29,7 @@ class Prototypes(nn.Module):
 
     def weight(self) -> Tensor:
         """The normalised weight, shape (K, in_channels)."""
-        # As torch's own weight_norm: its backward pass needs no copies of the weight.
-        return torch._weight_norm(self.weight_v, self.weight_g, 0)
+        return weight_norm(self.weight_v, self.weight_g, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of bottleneck features (N, in_channels)."""

@@ -10,6 +10,12 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...torch_calls import (
+    foreach_add_,
+    foreach_clamp_max,
+    foreach_clamp_min_,
+    foreach_mul_,
+)
 from ...type_names import PRETRAINED, type_name
 from ..backbones.timm_module import wrap_timm
 from ..checks import check_normalised
@@ -194,17 +200,17 @@ class EsViT(BaseSelfSupervisor):
             teacher: list[Tensor] = list(self.teacher[name].parameters())
             student: list[Tensor] = list(part.parameters())
             if skip is None:
-                torch._foreach_mul_(teacher, momentum)
-                torch._foreach_add_(teacher, student, alpha=1 - momentum)
+                foreach_mul_(teacher, momentum)
+                foreach_add_(teacher, student, alpha=1 - momentum)
                 continue
             # Bounded, as 0 times infinity is not 0.
             limit = torch.finfo(torch.float32).max
-            moved = torch._foreach_clamp_max(student, limit)
-            torch._foreach_clamp_min_(moved, -limit)
+            moved = foreach_clamp_max(student, limit)
+            foreach_clamp_min_(moved, -limit)
             # Numbers, not tensors made of lists, which a GPU would be waited for.
-            torch._foreach_mul_(moved, torch.where(skip, 0.0, 1 - momentum))
-            torch._foreach_mul_(teacher, torch.where(skip, 1.0, momentum))
-            torch._foreach_add_(teacher, list(moved))
+            foreach_mul_(moved, torch.where(skip, 0.0, 1 - momentum))
+            foreach_mul_(teacher, torch.where(skip, 1.0, momentum))
+            foreach_add_(teacher, list(moved))
 
     def extract_feat(self, inputs: Tensor, source: str = 'teacher') -> Tensor:
         """Features of whole images, as k-NN evaluation uses them.
