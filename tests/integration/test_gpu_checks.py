@@ -9,7 +9,7 @@ from support.paths import ROOT
 from support.tools import call
 
 
-def test_without_a_gpu_one_line_says_so(tmp_path):
+def test_without_a_gpu_one_line_says_so():
     printed = call('bash', ROOT / 'tests' / 'gpu.sh', CUDA_VISIBLE_DEVICES='')
     assert printed.startswith('tests/gpu.sh: no GPU is in reach')
     assert printed.count('\n') == 1
@@ -21,7 +21,7 @@ def test_they_pass_on_a_cpu(tmp_path):
     printed = call(
         'bash',
         ROOT / 'tests' / 'gpu.sh',
-        *('--out', tmp_path, '-q', '-k', 'w7-96 or ViL or multi_crop or losses'),
+        *('--out', tmp_path, '-q', '-k', 'float32-swin_w7-96 or multi_crop or losses'),
         ESVIT_GPU_TESTS_DEVICE='cpu',
         PYTHON=sys.executable,
     )
@@ -30,6 +30,7 @@ def test_they_pass_on_a_cpu(tmp_path):
     assert (tmp_path / 'gpu.log').read_text() in printed
 
 
+@pytest.mark.slow
 def test_they_need_a_gpu_otherwise():
     run = subprocess.run(
         [sys.executable, '-m', 'pytest', 'tests/gpu', '-q'],
