@@ -1,7 +1,9 @@
 """What lets a device work on while the host prepares the next batch."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODEL_WRAPPERS
 from mmpretrain.models.utils import ClsDataPreprocessor
@@ -9,6 +11,23 @@ from mmpretrain.structures import DataSample
 from mmpretrain.structures.utils import cat_batch_labels
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from .config_checks import check_matmul_precision
+
+
+def set_matmul_precision(env_cfg: Mapping) -> None:
+    """Set torch's precision of float32 products.
+
+    Args:
+        env_cfg: Its ``matmul_precision`` is that of
+            ``torch.set_float32_matmul_precision``. Without it torch's own stays.
+
+    Raises:
+        ValueError: If there is no such precision.
+    """
+    check_matmul_precision(env_cfg)
+    if env_cfg.get('matmul_precision') is not None:
+        torch.set_float32_matmul_precision(env_cfg['matmul_precision'])
 
 
 def copy_without_waiting(model: nn.Module) -> None:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, master_only
@@ -20,9 +19,8 @@ from torch.utils.data import DataLoader
 from ..datasets.loaders import build_loader
 from ..type_names import type_name
 from .checkpoints import atomic_file, weights_only
-from .config_checks import check_matmul_precision
 from .console import show_short_messages
-from .devices import copy_without_waiting, share_gradients
+from .devices import copy_without_waiting, set_matmul_precision, share_gradients
 from .loops import ResumableTrainLoop
 from .optimizers.per_param_clip import twin_of_amp
 from .pretrained_init import name_pretrained, refuse_misfits
@@ -104,16 +102,10 @@ class EsViTRunner(Runner):
         diff_rank_seed: bool = False,
         deterministic: bool = False,
     ) -> None:
-        """Seed the random generators.
+        """Seed the random generators, as in mmengine.
 
-        In all processes images are dealt out and augmented by the run's seed. (That of
-        mmengine's samplers would be a random one, which a resumed run does not know.)
-
-        Args:
-            seed: Seed of the run; None draws one.
-            diff_rank_seed: Whether the generators of each process draw other numbers,
-                e.g. for stochastic depth. Defaults to False.
-            deterministic: As in mmengine. Defaults to False.
+        But ``diff_rank_seed`` leaves samplers and views the run's seed: mmengine's take
+        a random one then, which a resumed run does not know.
         """
         super().set_randomness(seed, diff_rank_seed, deterministic)
         if diff_rank_seed:
@@ -184,18 +176,8 @@ class EsViTRunner(Runner):
             return super().build_model(name_pretrained(model))
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Set up the environment, with torch's precision of float32 products.
-
-        Args:
-            env_cfg: As in mmengine; ``matmul_precision`` besides, of
-                ``torch.set_float32_matmul_precision``. Without it torch's own stays.
-
-        Raises:
-            ValueError: If there is no such precision.
-        """
-        check_matmul_precision(env_cfg)
-        if env_cfg.get('matmul_precision') is not None:
-            torch.set_float32_matmul_precision(env_cfg['matmul_precision'])
+        """Set up the environment, with ``matmul_precision`` besides mmengine's."""
+        set_matmul_precision(env_cfg)
         super().setup_env(env_cfg)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
