@@ -12,6 +12,27 @@ def upcast(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def is_traced() -> bool:
+    """Whether ``torch.jit.trace`` or ``torch.compile`` records what is computed.
+
+    The one cannot hold a function with a gradient of its own, the other chooses itself
+    what to keep for the backward pass; both shall take any number of images.
+    """
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
+def mark_sizes(images: Tensor) -> None:
+    """Tell ``torch.compile`` that numbers of images change and that sizes do not.
+
+    Each size then has a graph of its own, which takes any number of images above 1.
+
+    Args:
+        images: What is about to be given to a compiled backbone, shape (B, 3, H, W).
+    """
+    torch._dynamo.maybe_mark_dynamic(images, 0)
+    torch._dynamo.mark_static(images, [1, 2, 3])
+
+
 def resize_bias_table(table: Tensor, num_offsets: int) -> Tensor:
     """Resize a table of relative position biases to another number of offsets.
 

@@ -1,5 +1,7 @@
 """The plain vision transformer, with the initial weights of DINO's program."""
 
+from typing import Any
+
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -24,6 +26,14 @@ class DINOVisionTransformer(VisionTransformer):
         >>> from esvit_plugin.models import DINOVisionTransformer
         >>> vit = DINOVisionTransformer(arch='deit-small', out_type='raw')
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        modules: list[Any] = list(self.modules())
+        for module in modules:
+            if hasattr(module, 'drop_prob'):
+                # mmpretrain's are numpy's, on which torch.compile cannot branch.
+                module.drop_prob = float(module.drop_prob)
 
     def init_weights(self) -> None:
         """Draw the weights, or load those of a ``Pretrained`` in ``init_cfg``."""

@@ -95,8 +95,15 @@ class MultiStageBackbone(BaseBackbone):
                 )
         return arch
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, stage_args: Sequence[Any] | None = None
+    ) -> tuple[Tensor, ...]:
         """Run the stages on images (B, 3, H, W).
+
+        Args:
+            x: The images.
+            stage_args: What each stage takes besides its map. Defaults to None,
+                nothing.
 
         Returns:
             The normalised maps (B, C_i, H_i, W_i) of ``out_indices``.
@@ -107,7 +114,7 @@ class MultiStageBackbone(BaseBackbone):
         check_image(type(self).__name__, x, self.patch_size)
         outs = []
         for i, stage in enumerate(self.stages):
-            out = stage(x)
+            out = stage(x) if stage_args is None else stage(x, stage_args[i])
             if i in self.out_indices:
                 norm = getattr(self, f'norm{i}')
                 outs.append(norm(out).permute(0, 3, 1, 2).contiguous())

@@ -19,6 +19,7 @@ from ..layers.window_attention import (
 )
 from ..layers.window_layout import WindowGroup, window_layout
 from ..plain import use_plain
+from ..utils import is_traced
 from .multi_stage import run_block
 
 
@@ -57,7 +58,7 @@ class WindowAttention(ShiftWindowMSA):
         inner = self.w_msa
         # What is traced shall take other numbers of images: the layout is of one then.
         # Otherwise windows of a kind of all images lie together.
-        together = not torch.jit.is_tracing()
+        together = not is_traced()
         layout = window_layout(
             len(x) if together else 1,
             *hw_shape,

@@ -14,6 +14,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..checks import check_at_least, height_and_width
+from ..layers.chunk_layout import attended_chunks
 from ..layers.residual import add_branch, feed_forward
 from .multi_stage import MultiStageBackbone, drop_path_rates, run_block
 from .vil_attention import ViLChunkAttention, ViLFullAttention
@@ -51,7 +52,7 @@ class ViLBlock(BaseModule):
             dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
         )
 
-    def forward(self, x: Tensor, *attn_args: int | None) -> Tensor:
+    def forward(self, x: Tensor, *attn_args: int | Tensor) -> Tensor:
         """Map tokens (B, T, C); ``attn_args`` are what the attention takes besides."""
         x = add_branch(x, self.attn(self.norm1(x), *attn_args), self.drop_path)
         out = feed_forward(self.ffn, self.norm2(x))
@@ -132,16 +133,24 @@ class ViLStage(BaseModule):
         if self.num_global_tokens:
             nn.init.trunc_normal_(self.global_tokens, std=0.02)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def draw_neighbors(self, device: torch.device) -> Tensor | None:
+        """The chunks (blocks, 2) that each attends to, block by block; None: all."""
+        if not self.random or not self.training:
+            return None
+        return torch.stack(
+            [attended_chunks(self.random.randrange(8), device) for _ in self.blocks]
+        )
+
+    def forward(self, x: Tensor, neighbors: Tensor | None = None) -> Tensor:
         """Map a map (B, C, H, W) to one with channels last, (B, h, w, C')."""
         x, (height, width) = self.embed(x)
         if self.num_global_tokens:
             x = torch.cat([self.global_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         x = self.drop(x)
-        for block in self.blocks:
-            attn_args = [height, width]
-            if self.random and self.training:
-                attn_args.append(self.random.randrange(8))  # the neighbour
+        for i, block in enumerate(self.blocks):
+            attn_args: list[int | Tensor] = [height, width]
+            if neighbors is not None:
+                attn_args.append(neighbors[i])
             x = run_block(block, self.with_cp, x, *attn_args)
         return x[:, self.num_global_tokens :].unflatten(1, (height, width))
 
@@ -304,6 +313,17 @@ class ViL(MultiStageBackbone):
         self.num_chunk_stages = num_chunk_stages
         self.set_random_neighbor(random_neighbor)
         self.train()
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Run the stages on images (B, 3, H, W), in training with drawn neighbours."""
+        if not self.random_neighbor or not self.training:
+            return super().__call__(x)
+        return super().__call__(x, self._draw_neighbors(x.device))
+
+    # Numbers drawn within a graph would be the same in every call.
+    @torch.compiler.disable
+    def _draw_neighbors(self, device: torch.device) -> list[Tensor | None]:
+        return [stage.draw_neighbors(device) for stage in self.stages]
 
     def set_random_neighbor(self, active: bool) -> None:
         """Switch training with one random neighbour on or off."""

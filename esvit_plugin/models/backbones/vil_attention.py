@@ -205,7 +205,7 @@ class ViLChunkAttention(_RelativeAttention):
             param.clip_rows = (width, 2 * width)
 
     def forward(
-        self, x: Tensor, height: int, width: int, neighbor: int | None = None
+        self, x: Tensor, height: int, width: int, neighbor: int | Tensor | None = None
     ) -> Tensor:
         """Map tokens to tokens of the same shape.
 
@@ -214,7 +214,8 @@ class ViLChunkAttention(_RelativeAttention):
             height: Rows of the map.
             width: Columns of the map.
             neighbor: The only neighbour that each chunk attends to besides itself,
-                0 to 7, row by row from the upper left. Defaults to None, all 8.
+                0 to 7, row by row from the upper left, or both as ``attended_chunks``
+                gives them. Defaults to None, all 8.
 
         Returns:
             Tensor of the same shape as ``x``.
@@ -244,7 +245,7 @@ class ViLChunkAttention(_RelativeAttention):
         return self._merge(out)
 
     def attention_weights(
-        self, x: Tensor, height: int, width: int, neighbor: int | None = None
+        self, x: Tensor, height: int, width: int, neighbor: int | Tensor | None = None
     ) -> Tensor:
         """The weights of an input, 0 where the chunk of a position is too far.
 
@@ -352,5 +353,7 @@ class ViLChunkAttention(_RelativeAttention):
         return torch.cat([bias_hSnG, bias_hSnS], dim=-1)
 
 
-def _attended_chunks(neighbor: int | None, x: Tensor) -> Tensor:
+def _attended_chunks(neighbor: int | Tensor | None, x: Tensor) -> Tensor:
+    if isinstance(neighbor, Tensor):
+        return neighbor
     return attended_chunks(-1 if neighbor is None else neighbor, x.device)

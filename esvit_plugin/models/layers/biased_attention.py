@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from ...torch_calls import softmax_backward
 from ..plain import use_plain
-from ..utils import upcast
+from ..utils import is_traced, upcast
 
 # The backward pass forms this many weights at once: few enough for the CPU's caches.
 PART_ELEMENTS = 2**19
@@ -82,11 +82,7 @@ def computes_weights_again(x: Tensor) -> bool:
     On a CPU torch's own attention keeps them if the bias is trained. What
     ``torch.jit.trace`` writes cannot hold a function with a gradient of its own.
     """
-    return (
-        x.device.type == 'cpu'
-        and torch.is_grad_enabled()
-        and not torch.jit.is_tracing()
-    )
+    return x.device.type == 'cpu' and torch.is_grad_enabled() and not is_traced()
 
 
 def fused_attention(

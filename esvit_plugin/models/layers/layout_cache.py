@@ -14,7 +14,8 @@ T = TypeVar('T')
 def computed_once(function: Callable[P, T]) -> Callable[P, T]:
     """Compute tensors once for each size, as constants of whatever calls.
 
-    The 64 sizes used last are kept. ``torch.compile`` traces the function instead.
+    The 64 sizes used last are kept. A graph of ``torch.compile`` has the tensors as
+    data; sizes of the map must be fixed in it, the number of images need not.
 
     Args:
         function: It takes sizes as positional arguments, a device last, and returns
@@ -29,10 +30,16 @@ def computed_once(function: Callable[P, T]) -> Callable[P, T]:
         with ThreadPoolExecutor(1) as fresh:
             return fresh.submit(cast('Callable[..., T]', function), *args).result()
 
+    @torch.compiler.assume_constant_result
+    def constants(*args: object) -> tuple[T]:
+        # In a tuple each has a name of its own. Two tensors of one name and unequal
+        # shapes would be taken for one of a changing shape.
+        return (compute(*args),)
+
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         if torch.compiler.is_dynamo_compiling():
-            return function(*args, **kwargs)
+            return constants(*args)[0]
         *sizes, device = args
         # torch.jit.trace has tensors for sizes.
         return compute(*map(int, cast('list[int]', sizes)), device)

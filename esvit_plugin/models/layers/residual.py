@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from ...torch_calls import gelu_backward, silu_backward
 from ..plain import use_plain
+from ..utils import is_traced
 
 
 def add_branch(x: Tensor, branch: Tensor, drop: nn.Module) -> Tensor:
@@ -73,7 +74,7 @@ def activation_linear(
     """
     # Without gradients nothing is kept, and counters of operations see these two, as
     # does torch.jit.trace.
-    if use_plain() or not torch.is_grad_enabled() or torch.jit.is_tracing():
+    if use_plain() or not torch.is_grad_enabled() or is_traced():
         return F.linear(_ACTIVATIONS[activation][0](x), weight, bias)
     return _ActivationLinear.apply(x, weight, bias, activation)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..plain import use_plain
+from ..utils import is_traced
 from .biased_attention import (
     attention_gradients,
     attention_weights,
@@ -92,7 +93,7 @@ def reorder(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         order: A permutation, shape (N,).
         inverse: Its inverse, shape (N,).
     """
-    if use_plain() or torch.jit.is_tracing():
+    if use_plain() or is_traced():
         return x[:, order]
     return _Reorder.apply(x, order, inverse)
 

@@ -46,7 +46,6 @@ class WindowLayout:
     groups: tuple[WindowGroup, ...]
 
 
-@torch.compiler.disable  # a break of the graph, once per block
 @computed_once
 def window_layout(
     batch: int, height: int, width: int, side: int, shift: int, device: torch.device

@@ -19,7 +19,7 @@ from ...torch_calls import (
 from ...type_names import PRETRAINED, type_name
 from ..backbones.timm_module import wrap_timm
 from ..checks import check_normalised
-from ..utils import upcast
+from ..utils import mark_sizes, upcast
 from ..view_and_regions import split_features
 from .checkpoint_check import check_checkpoint
 from .view_groups import ViewFeatures, group_views, project_groups
@@ -126,6 +126,7 @@ class EsViT(BaseSelfSupervisor):
             # Stochastic depth is the student's alone (Section 3.2).
             if hasattr(layer, 'drop_prob'):
                 layer.drop_prob = 0.0
+        self.compiles_backbones = bool(compile_backbones)
         if compile_backbones:
             options = compile_backbones if isinstance(compile_backbones, dict) else {}
             for source in ('student', 'teacher'):
@@ -258,6 +259,8 @@ class EsViT(BaseSelfSupervisor):
 
     def _encode(self, inputs: Tensor, source: str) -> tuple[Tensor, Tensor]:
         backbone = self.get_backbone(source)
+        if self.compiles_backbones:
+            mark_sizes(inputs)
         return split_features(backbone, backbone(inputs))
 
     def get_backbone(self, source: str = 'teacher') -> Any:
