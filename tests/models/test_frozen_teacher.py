@@ -115,3 +115,11 @@ def test_classifiers_of_timm_name_classes(tmp_path):
     assert not teacher.state_dict() and not list(teacher.parameters())
     with pytest.raises(ValueError, match='expected ResNet .* has another shape of fc'):
         TIMMTeacher(path, 'test_resnet', 6).init_weights()
+
+
+def test_the_teacher_follows_its_images(tmp_path):
+    torch.save(timm_vit().state_dict(), tmp_path / 'teacher.pth')
+    teacher = MAETeacher(str(tmp_path / 'teacher.pth'), CONFIG)
+    order = ORDER.to('meta')
+    assert teacher(IMAGES.to('meta'), order).shape == (2, 4, 5, 5)
+    assert {p.device.type for p in teacher.network.parameters()} == {'meta'}

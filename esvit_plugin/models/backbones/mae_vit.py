@@ -96,7 +96,7 @@ class MAELiteViT(MAEViT):
         mask = (ids_restore >= number).float()
         return x.gather(1, kept), mask, ids_restore
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         x: Tensor,
         mask: bool | None = True,

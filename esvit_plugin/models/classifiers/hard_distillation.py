@@ -90,7 +90,7 @@ class DistilledLinearClsHead(LinearClsHead):
         label, teacher = self.scores(feats)
         return (label + teacher) / 2
 
-    def loss(  # type: ignore[override]
+    def loss(
         self,
         feats: tuple[Tensor, ...],
         data_samples: list[DataSample],

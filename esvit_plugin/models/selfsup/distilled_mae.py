@@ -98,10 +98,10 @@ class DistilledMAE(MAE):
         with torch.device('meta'):  # its sizes alone
             teacher: Any = self.target_generator.build()
         _check_same_patches(self.backbone, teacher)
-        heads = (
+        ours, theirs = (
             network.arch_settings['num_heads'] for network in (self.backbone, teacher)
         )
-        self.attn_adapter = nn.Conv2d(*heads, kernel_size=1, bias=False)
+        self.attn_adapter = nn.Conv2d(ours, theirs, kernel_size=1, bias=False)
 
     def loss(
         self, inputs: Tensor, data_samples: list[DataSample], **kwargs: Any
