@@ -1,4 +1,4 @@
-"""Convert weights of the authors' programs, EsViT's and DINO's.
+"""Convert weights of the authors' programs, EsViT's, DINO's and MAE-lite's.
 
 Of a full checkpoint (student, teacher, dino_loss) the result holds student, teacher,
 necks and centres in the names of this package: load it with ``load_from``. Of weights
@@ -6,7 +6,8 @@ that hold a backbone alone (DINO's backbone files, timm's and torchvision's name
 teacher without the rest) it holds that backbone, as student's and as teacher's. Either
 is what the tools of this package take as CHECKPOINT, and the configs of configs/linear,
 finetune, detection and segmentation with
-``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='teacher.backbone.')``.
+``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='teacher.backbone.')``. Of a
+pre-training of MAE-lite it holds encoder, decoder and adapter, for configs/mae_lite.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from ..models.conversion.esvit import (
     is_full_checkpoint,
 )
 from ..models.conversion.files import find_released_backbone
+from ..models.conversion.mae import is_mae_lite_checkpoint, mae_lite_from_released
 from ..models.conversion.names import EXTRACTOR, STUDENT, TEACHER
 
 
@@ -50,7 +52,15 @@ def main() -> None:
     full = is_full_checkpoint(checkpoint) and not args.backbone_only
     notes: list[str] = []
     try:
-        if full:
+        if is_mae_lite_checkpoint(checkpoint):
+            if args.arch or args.backbone_only:
+                raise ValueError(
+                    'It is a pre-training of MAE-lite, which --arch and --backbone-only'
+                    ' are not for; leave them out.'
+                )
+            config, state_dict = mae_lite_from_released(checkpoint)
+            backbone = config['backbone']
+        elif full:
             config, state_dict = esvit_from_released(checkpoint, args.arch)
             backbone = config['backbone']
         else:
@@ -65,12 +75,14 @@ def main() -> None:
     for note in notes:
         print(note)
     print(f'The backbone is {backbone}')
+    has_teacher = any(name.startswith(TEACHER) for name in state_dict)
     print(
         f'Evaluate it: {args.dst} is the CHECKPOINT of esvit knn, esvit transfer '
-        'and esvit features, and the '
-        'model.backbone.init_cfg.checkpoint of configs/linear.'
+        'and esvit features, and the model.backbone.init_cfg.checkpoint of configs/'
+        f'{"linear" if has_teacher else "mae_lite"}.'
     )
-    print(f'The backbone alone, without a prefix: {EXTRACTOR} {args.dst} DST')
+    option = '' if has_teacher else ' --student'
+    print(f'The backbone alone, without a prefix: {EXTRACTOR} {args.dst} DST{option}')
 
 
 def convert_backbone(

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models.layers.attention_scores import vit_scores
 from ..models.layers.biased_attention import attention_weights
 
 
@@ -23,11 +24,7 @@ def vit_weights(attn: Any, x: Tensor) -> Tensor:
     Returns:
         Tensor of shape (B, heads, T, T).
     """
-    qkv = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1))
-    query, key, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    if hasattr(attn, 'q_norm'):  # of timm
-        query, key = attn.q_norm(query), attn.k_norm(key)
-    return attention_weights(query, key, None, query.shape[-1] ** -0.5)
+    return vit_scores(attn, x).softmax(-1)
 
 
 def cosine_window_weights(

@@ -19,7 +19,7 @@ FOLDERS = sorted(
         if '_base_' not in path.relative_to(CONFIGS).parts
     }
 )
-METHODS = ('mae', 'mocov3', 'simmim')
+METHODS = ('mae', 'mae_lite', 'mocov3', 'simmim')
 
 
 @pytest.fixture(scope='module')

@@ -31,6 +31,7 @@ SIZES = {
     'mocov3/mocov3_deit_s.py': 84266752,
     'mocov3/mocov3_vit_b.py': 215678464,
     'mae/mae_vit_b.py': 111907840,
+    'mae_lite/finetune_mae_lite_tiny.py': 5717416,
     'finetune/finetune_deit_s.py': 22050664,
 }
 

@@ -22,9 +22,9 @@ MARKERS = {
     'ResNet': 'layer1.0.conv1.weight',
 }
 # Put before names by torch's DDP, by DINO's wrapper for views of several sizes (twice
-# around a ResNet) and by torch.compile, in any order. No name of a backbone or a head
-# of the programs begins like this.
-_WRAPPERS = re.compile(r'^(?:(?:module|backbone|_orig_mod)\.)+')
+# around a ResNet), by torch.compile and by MAE-lite, in any order. No name of a
+# backbone or a head of the programs begins like this.
+_WRAPPERS = re.compile(r'^(?:(?:module|backbone|_orig_mod|model)\.)+')
 # Where programs keep the weights of one network in a file.
 _NETWORKS = ('teacher', 'student', 'state_dict', 'model')
 

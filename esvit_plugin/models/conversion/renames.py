@@ -23,6 +23,14 @@ VIT: Table = (
     ('blocks.{}.mlp.fc2.', 'layers.{}.ffn.layers.1.'),
     ('blocks.{}.', 'layers.{}.'),
 )
+# The decoder of MAE.
+MAE_DECODER: Table = (
+    ('decoder_norm.', 'ln1.'),
+    ('decoder_blocks.{}.norm1.', 'decoder_blocks.{}.ln1.'),
+    ('decoder_blocks.{}.norm2.', 'decoder_blocks.{}.ln2.'),
+    ('decoder_blocks.{}.mlp.fc1.', 'decoder_blocks.{}.ffn.layers.0.0.'),
+    ('decoder_blocks.{}.mlp.fc2.', 'decoder_blocks.{}.ffn.layers.1.'),
+)
 
 
 def to_ours(name: str, table: Table) -> str:

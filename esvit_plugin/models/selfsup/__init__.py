@@ -1,10 +1,13 @@
 from .data_preprocessor import MultiCropDataPreprocessor
+from .distilled_mae import DistilledMAE, MAETeacher
 from .esvit import EsViT
 from .view_groups import ViewFeatures
 from .view_list import ViewListDataPreprocessor
 
 __all__ = [
+    'DistilledMAE',
     'EsViT',
+    'MAETeacher',
     'MultiCropDataPreprocessor',
     'ViewFeatures',
     'ViewListDataPreprocessor',

@@ -1,0 +1,25 @@
+"""Linear evaluation of MAE-lite, ViT-Tiny, on ImageNet-1K, with EsViT's recipe.
+
+    tools/dist_train.sh configs/mae_lite/linear_mae_lite_tiny.py 8
+
+It reads work_dirs/mae_lite_tiny/epoch_400.pth; another checkpoint with
+--cfg-options model.backbone.init_cfg.checkpoint=...
+"""
+
+_base_ = ['../_base_/linear_imagenet.py']
+
+model = dict(
+    backbone=dict(
+        type='VisionTransformer',
+        arch=dict(
+            embed_dims=192, num_layers=12, num_heads=12, feedforward_channels=768
+        ),
+        out_type='raw',
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/mae_lite_tiny/epoch_400.pth',
+            prefix='backbone.',
+        ),
+    ),
+    in_channels=768,
+)
