@@ -1,11 +1,23 @@
 """Backbones, necks, heads and the self-supervised model."""
 
-from .backbones import CvT, DINOVisionTransformer, EsViTSwin, ViL
+from .backbones import (
+    CvT,
+    DINOVisionTransformer,
+    EsViTSwin,
+    MoCoV3VisionTransformer,
+    ViL,
+)
 from .classifiers import LinearSweepClassifier
 from .heads import DINOViewHead, RegionMatchingHead
 from .necks import DINOProjection
 from .plain import plain_twins
-from .selfsup import EsViT, MultiCropDataPreprocessor, ViewListDataPreprocessor
+from .selfsup import (
+    EsViT,
+    MomentumEncoder,
+    MultiCropDataPreprocessor,
+    ReleasedMoCoV3,
+    ViewListDataPreprocessor,
+)
 
 __all__ = [
     'CvT',
@@ -15,8 +27,11 @@ __all__ = [
     'EsViT',
     'EsViTSwin',
     'LinearSweepClassifier',
+    'MoCoV3VisionTransformer',
+    'MomentumEncoder',
     'MultiCropDataPreprocessor',
     'RegionMatchingHead',
+    'ReleasedMoCoV3',
     'ViL',
     'ViewListDataPreprocessor',
     'plain_twins',

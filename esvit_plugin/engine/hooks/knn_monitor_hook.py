@@ -1,4 +1,4 @@
-"""k-NN accuracy of the teacher while it is trained."""
+"""k-NN accuracy of the teacher, or the backbone, while it is trained."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...datasets.loaders import build_eval_loader
-from ...evaluation.knn import knn_accuracy
+from ...evaluation.knn import extract_view, knn_accuracy
 from .recovery_hook import RecoveryHook
 from .utils import find_hook, unwrap_model
 
 
 @HOOKS.register_module()
 class KNNMonitorHook(Hook):
-    """Evaluates the teacher by weighted k-NN during training.
+    """Evaluates the teacher, or the backbone of others, by k-NN during training.
 
     Results stand in the log and in the visualiser as ``knn/top1_k20`` and so on.
     ``esvit knn`` takes its data from this hook's config as well. In a run without a
@@ -63,17 +63,19 @@ class KNNMonitorHook(Hook):
         if not (last or self.every_n_epochs(runner, self.interval)):
             return
         model = unwrap_model(runner)
-        model.teacher.eval()
-        runner.logger.info('k-NN of the teacher: extracting features')
+        name = 'teacher' if hasattr(model, 'teacher') else 'backbone'
+        network = getattr(model, name)
+        network.eval()
+        runner.logger.info(f'k-NN of the {name}: extracting features')
         recovery = find_hook(runner, RecoveryHook)
 
         def extract(images: Tensor) -> Tensor:
             if recovery is not None:
                 recovery.leave_evaluation(runner)
-            return model.extract_feat(images)
+            return extract_view(model, images, 'teacher')
 
         results = knn_accuracy(model, self._loaders, self.ks, self.temperature, extract)
-        model.teacher.train()
+        network.train()
         scalars = {}
         for k, (top1, top5) in results.items():
             runner.logger.info(f'k-NN, k={k}: top-1 {top1:.2f} %, top-5 {top5:.2f} %')

@@ -1,5 +1,6 @@
 from .cvt import CvT
 from .dino_vit import DINOVisionTransformer
+from .mocov3_vit import MoCoV3VisionTransformer
 from .swin import EsViTSwin
 from .vil import ViL
 
@@ -7,5 +8,6 @@ __all__ = [
     'CvT',
     'DINOVisionTransformer',
     'EsViTSwin',
+    'MoCoV3VisionTransformer',
     'ViL',
 ]
