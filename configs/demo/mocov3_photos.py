@@ -50,26 +50,18 @@ train_dataloader = dict(
         _delete_=True, type='BundledPhotos', split='train', pipeline=train_pipeline
     ),
 )
-knn_dataloader = dict(
-    batch_size=128,
-    num_workers=0,
-    dataset=dict(
-        _delete_=True,
-        type='BundledPhotos',
-        split='train',
-        pipeline=[dict(type='PackInputs')],
-    ),
+knn_train, knn_val = (
+    dict(
+        batch_size=128,
+        num_workers=0,
+        dataset=dict(
+            type='BundledPhotos', split=split, pipeline=[dict(type='PackInputs')]
+        ),
+    )
+    for split in ('train', 'test')
 )
-knn_val_dataloader = dict(
-    batch_size=128,
-    num_workers=0,
-    dataset=dict(
-        _delete_=True,
-        type='BundledPhotos',
-        split='test',
-        pipeline=[dict(type='PackInputs')],
-    ),
-)
+knn_dataloader = dict(knn_train, _delete_=True)
+knn_val_dataloader = dict(knn_val, _delete_=True)
 
 train_cfg = dict(max_epochs=10)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
@@ -82,8 +74,8 @@ custom_hooks = [
     dict(type='RandomStateHook'),
     dict(
         type='KNNMonitorHook',
-        train_dataloader=knn_dataloader,
-        val_dataloader=knn_val_dataloader,
+        train_dataloader=knn_train,
+        val_dataloader=knn_val,
         interval=2,
         ks=(10, 20),
     ),

@@ -1,5 +1,6 @@
 """Gradient norms of the first and the last layer, and a warning of spikes."""
 
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -104,6 +105,7 @@ class GradientMonitorHook(Hook):
         """The wrapper's step, with a look at the gradients before."""
         own = {id(p) for g in wrapper.optimizer.param_groups for p in g['params']}
 
+        @functools.wraps(step)  # schedules look for their mark on it
         def watched(**kwargs: Any) -> None:
             norms = {}
             for key, params in self._layers.items():

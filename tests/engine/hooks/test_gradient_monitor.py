@@ -113,6 +113,20 @@ def test_a_loss_scale_is_taken_off_and_overflows_are_left_out():
     assert len(steps) == 3
 
 
+def test_schedules_find_their_mark_on_the_step(tmp_path, recwarn):
+    runner = build_runner(
+        tmp_path,
+        custom_hooks=[dict(type='EMATeacherHook'), dict(type='GradientMonitorHook')],
+        param_scheduler=dict(type='CosineAnnealingLR', convert_to_iter_based=True),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        default_hooks=dict(
+            checkpoint=None, param_scheduler=dict(type='ParamSchedulerHook')
+        ),
+    )
+    runner.train()
+    assert not [w for w in recwarn if 'overridden' in str(w.message)]
+
+
 @pytest.mark.slow
 def test_nothing_is_read_between_logs(tmp_path):
     def train(hooks, folder):
