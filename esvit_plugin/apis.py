@@ -27,6 +27,7 @@ from .engine.configs import (
     named_configs,
 )
 from .engine.console import only_warnings
+from .engine.head_counts import check_heads
 from .engine.pretrained_init import name_pretrained
 from .models import EsViT
 from .models.conversion.names import convert_first, is_released_training, must_convert
@@ -87,6 +88,7 @@ def get_model(
             model.init_weights()
     else:
         _load_weights(model, weights, os.fspath(checkpoint))
+        check_heads(model, checkpoint)
     model.eval()
     # Where mmpretrain's inferencers look for names of classes, and for a pipeline.
     model._dataset_meta = dict(classes=classes) if classes else {}
@@ -205,7 +207,7 @@ def _named_configs() -> dict[str, Path]:
         name: path
         for name, path in named_configs().items()
         if not others & set(path.relative_to(CONFIGS).parts)
-        and not name.startswith('transfer_')
+        and not name.startswith(('transfer_', 'knn_'))
     }
 
 

@@ -14,6 +14,8 @@ default_hooks = dict(
     random_state=dict(type='RandomStateHook'),
     # Stops at the first loss or weight that is not finite.
     finite_guard=dict(type='FiniteGuardHook'),
+    # Logs gradient norms of the first and the last layer, and warns of spikes.
+    gradient_monitor=dict(type='GradientMonitorHook'),
     # Ends with a checkpoint when signalled. Also one every hour: minutes=60, or every
     # 1000 iterations: interval=1000.
     recovery=dict(type='RecoveryHook'),

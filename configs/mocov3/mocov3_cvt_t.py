@@ -1,9 +1,9 @@
-"""MoCo-v3, CvT-T, on ImageNet-1K, 300 epochs, batch 1024.
+"""MoCo v3, CvT-T, on ImageNet-1K, 300 epochs, batch 1024.
 
     tools/dist_train.sh configs/mocov3/mocov3_cvt_t.py 8 --amp
 
 For its evaluation see mocov3_swin_t.py, and take the configs of this backbone. The
-recipe is the one that MoCo-v3 publishes for ViTs; it reports no CvT.
+recipe is the one that MoCo v3 publishes for ViTs; it reports no CvT.
 """
 
 _base_ = ['../_base_/mocov3_imagenet.py']

@@ -1,4 +1,4 @@
-"""Convert weights of the authors' programs, EsViT's, DINO's and MAE-lite's.
+"""Convert weights of the authors' programs: EsViT's, DINO's, MAE-lite's, MoCo v3's.
 
 Of a full checkpoint (student, teacher, dino_loss) the result holds student, teacher,
 necks and centres in the names of this package: load it with ``load_from``. Of weights
@@ -6,8 +6,9 @@ that hold a backbone alone (DINO's backbone files, timm's and torchvision's name
 teacher without the rest) it holds that backbone, as student's and as teacher's. Either
 is what the tools of this package take as CHECKPOINT, and the configs of configs/linear,
 finetune, detection and segmentation with
-``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='teacher.backbone.')``. Of a
-pre-training of MAE-lite it holds encoder, decoder and adapter, for configs/mae_lite.
+``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='teacher.backbone.')``. A
+pre-training of MoCo v3 or MAE-lite becomes that of configs/mocov3 or configs/mae_lite,
+with prefix='backbone.'.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from ..models.conversion.esvit import (
 )
 from ..models.conversion.files import find_released_backbone
 from ..models.conversion.mae import is_mae_lite_checkpoint, mae_lite_from_released
+from ..models.conversion.mocov3 import is_mocov3_training, mocov3_from_released
 from ..models.conversion.names import EXTRACTOR, STUDENT, TEACHER
 
 
@@ -44,15 +46,23 @@ def main() -> None:
     parser.add_argument(
         '--backbone-only',
         action='store_true',
-        help="convert only the teacher's backbone of a full checkpoint",
+        help="convert only the teacher's backbone of a full checkpoint, of MoCo v3 the "
+        'base encoder',
     )
     args = parser.parse_args()
     check_output(args.dst, args.src)
     checkpoint = load_checkpoint_file(args.src, released=True)
-    full = is_full_checkpoint(checkpoint) and not args.backbone_only
     notes: list[str] = []
+    is_moco = is_mocov3_training(checkpoint)
     try:
-        if is_mae_lite_checkpoint(checkpoint):
+        if is_moco:
+            config, state_dict = mocov3_from_released(checkpoint, args.arch)
+            backbone = config['backbone']
+            if args.backbone_only:
+                state_dict = {
+                    n: v for n, v in state_dict.items() if n.startswith(STUDENT)
+                }
+        elif is_mae_lite_checkpoint(checkpoint):
             if args.arch or args.backbone_only:
                 raise ValueError(
                     'It is a pre-training of MAE-lite, which --arch and --backbone-only'
@@ -60,7 +70,7 @@ def main() -> None:
                 )
             config, state_dict = mae_lite_from_released(checkpoint)
             backbone = config['backbone']
-        elif full:
+        elif is_full_checkpoint(checkpoint) and not args.backbone_only:
             config, state_dict = esvit_from_released(checkpoint, args.arch)
             backbone = config['backbone']
         else:
@@ -68,7 +78,10 @@ def main() -> None:
     except ValueError as error:
         raise ValueError(f'{args.src}: {error}') from error
     epoch = checkpoint.get('epoch')
-    meta = dict(epoch=epoch if isinstance(epoch, int) else 0, iter=0)
+    # The number of heads is not in the weights.
+    meta = dict(
+        epoch=epoch if isinstance(epoch, int) else 0, iter=0, backbone=dict(backbone)
+    )
     check_finite_weights(state_dict, args.src)
     save_weights(args.dst, state_dict, dict(meta=meta, state_dict=state_dict))
     print(f'{len(state_dict)} tensors written to {args.dst}')
@@ -76,10 +89,12 @@ def main() -> None:
         print(note)
     print(f'The backbone is {backbone}')
     has_teacher = any(name.startswith(TEACHER) for name in state_dict)
+    folder = 'mocov3/evaluation' if is_moco else 'mae_lite'
+    folder = 'linear' if has_teacher else folder
     print(
         f'Evaluate it: {args.dst} is the CHECKPOINT of esvit knn, esvit transfer '
         'and esvit features, and the model.backbone.init_cfg.checkpoint of configs/'
-        f'{"linear" if has_teacher else "mae_lite"}.'
+        f'{folder}.'
     )
     option = '' if has_teacher else ' --student'
     print(f'The backbone alone, without a prefix: {EXTRACTOR} {args.dst} DST{option}')

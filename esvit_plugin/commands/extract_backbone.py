@@ -6,10 +6,12 @@ the tools of this package and other programs.
 """
 
 import argparse
+from typing import Any
 
 from ..apis import read_weights
 from ..engine.checkpoints import save_weights
 from ..engine.cli import check_output
+from ..engine.head_counts import stated_backbone
 from ..models.conversion.names import convert_first, must_convert
 
 
@@ -37,6 +39,10 @@ def main() -> None:
             f'{args.checkpoint} has no tensor whose name begins with {prefix}, so it '
             f'is no checkpoint of an EsViT. It has {list(weights)[:3]}, ...'
         )
-    content = dict(meta=dict(source=prefix), state_dict=backbone)
+    meta: dict[str, Any] = dict(source=prefix)
+    # It tells the number of heads, which the weights do not.
+    if stated := stated_backbone(args.checkpoint):
+        meta['backbone'] = stated
+    content = dict(meta=meta, state_dict=backbone)
     save_weights(args.dst, backbone, content)
     print(f'{len(backbone)} tensors of {prefix}* written to {args.dst}')

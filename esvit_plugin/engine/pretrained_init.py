@@ -21,6 +21,7 @@ from ..models.conversion.names import (
 from ..models.strict_loading import check_bias_tables, wants_whole_weights
 from ..type_names import PRETRAINED, type_name
 from .config_checks import dicts
+from .head_counts import check_heads
 
 # Loading fits these to another window or image.
 _RESIZED = ('relative_position_bias_table', 'relative_position_index', 'pos_embed')
@@ -61,13 +62,15 @@ def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator
         prefix: Prefix of the model's names in it. Defaults to None, no prefix.
 
     Raises:
-        ValueError: If the file has none of its tensors, has to be converted, or is
-            refused by the model; the message names it and says what to do.
+        ValueError: If the file has none of its tensors, has to be converted, is of a
+            ViT with another number of heads, or is refused by the model; the message
+            names it and says what to do.
     """
     model = model.module if is_model_wrapper(model) else model
     tensors = model.state_dict()
     own = set(tensors)
     strict = wants_whole_weights()
+    check_heads(model, path)
 
     def check(_: nn.Module, state_dict: Mapping[str, Any], *args: Any) -> None:
         shared = own & set(state_dict)

@@ -4,7 +4,6 @@ mmengine's Runner writes the final config, with all ``--cfg-options``, into the 
 folder. It is read without running it, as folders may be from elsewhere.
 """
 
-import ast
 import contextlib
 import os
 import sys
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from ..apis import find_model_config
+from ..config_text import read_settings
 from ..engine.checkpoints import find_damage
 from ..engine.cli import MAX_LINES, Failure, process_rank
 from ..type_names import type_name
@@ -130,19 +130,10 @@ def read_dump(path: str) -> dict[str, Any] | None:
         ``model`` and, if given, ``data_preprocessor``; None if the file is no dumped
         config, or cannot be read.
     """
-    found: dict[str, Any] = {}
     try:
-        for node in ast.parse(Path(path).read_text(encoding='utf-8')).body:
-            if not isinstance(node, ast.Assign):
-                return None
-            name = getattr(node.targets[0], 'id', '')
-            if name == '_base_':
-                return None
-            if name in ('model', 'data_preprocessor'):
-                found[name] = ast.literal_eval(_DictCalls().visit(node.value))
-    except (OSError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return read_settings(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
         return None
-    return found if isinstance(found.get('model'), dict) else None
 
 
 def differences(
@@ -177,22 +168,6 @@ def _note(config: Config, checkpoint: str) -> str | None:
         + (f'; and {more} more' if more > 0 else '')
         + '. If the checkpoint is of that training, give that config.'
     )
-
-
-class _DictCalls(ast.NodeTransformer):
-    """Makes ``dict(a=1)``, as mmengine writes it, the literal ``{'a': 1}``."""
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802
-        self.generic_visit(node)
-        names = [keyword.arg for keyword in node.keywords]
-        if getattr(node.func, 'id', '') != 'dict' or None in names:
-            return node
-        if len(node.args) == 1 and not names and isinstance(node.args[0], ast.Dict):
-            return node.args[0]
-        if node.args:
-            return node
-        keys: list[ast.expr | None] = [ast.Constant(name) for name in names]
-        return ast.Dict(keys, [keyword.value for keyword in node.keywords])
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..apis import find_config, find_model_config, get_model, read_weights
 from ..engine.cli import Failure
+from ..engine.head_counts import check_heads
 from ..models import EsViT
 from ..models.conversion.backbones import backbone_from_released, rename_released
 from ..models.strict_loading import check_bias_tables
@@ -71,8 +72,8 @@ def load_backbone(
 
     Raises:
         ValueError: If there is no such config, it has no backbone, or no student that
-            was asked for; or if the checkpoint is damaged, not finite or of an unknown
-            kind.
+            was asked for; or if the checkpoint is damaged, not finite, of an unknown
+            kind or of a ViT with another number of heads.
         RuntimeError: If checkpoint and backbone do not fit; the message names the
             weights.
         FileNotFoundError: If a file does not exist.
@@ -100,6 +101,7 @@ def load_backbone(
         weights = _backbone_weights(backbone, weights, os.fspath(checkpoint))
         normalisation = cfg.get('data_preprocessor') or IMAGENET
     _load(backbone, weights, name, os.fspath(checkpoint))
+    check_heads(backbone, checkpoint)
     return FrozenBackbone(backbone, _preprocessor(normalisation))
 
 

@@ -1,6 +1,13 @@
 """Backbones, necks, heads and the self-supervised model."""
 
-from .backbones import CvT, DINOVisionTransformer, EsViTSwin, MAELiteViT, ViL
+from .backbones import (
+    CvT,
+    DINOVisionTransformer,
+    EsViTSwin,
+    MAELiteViT,
+    MoCoV3VisionTransformer,
+    ViL,
+)
 from .classifiers import (
     DistilledLinearClsHead,
     HardDistilledClassifier,
@@ -14,7 +21,9 @@ from .selfsup import (
     DistilledMAE,
     EsViT,
     MAETeacher,
+    MomentumEncoder,
     MultiCropDataPreprocessor,
+    ReleasedMoCoV3,
     ViewListDataPreprocessor,
 )
 
@@ -32,8 +41,11 @@ __all__ = [
     'MAELiteDecoder',
     'MAELiteViT',
     'MAETeacher',
+    'MoCoV3VisionTransformer',
+    'MomentumEncoder',
     'MultiCropDataPreprocessor',
     'RegionMatchingHead',
+    'ReleasedMoCoV3',
     'TIMMTeacher',
     'ViL',
     'ViewListDataPreprocessor',

@@ -32,6 +32,8 @@ NAMES = {
     'teacher_momentum': 'teacher momentum',
     'random_neighbor': 'random neighbours of ViL (1: yes)',
     'grad_norm': 'norm of the gradient',
+    'grad_norm_first': 'gradient norm of the first layer',
+    'grad_norm_last': 'gradient norm of the last layer',
     'time': 'time of an iteration [s]',
     'data_time': 'waiting for data [s]',
     'memory': 'memory of the GPU [MB]',
@@ -45,6 +47,8 @@ DEFAULT_KEYS = (
     'feature_spread',
     'region_spread',
     'lr',
+    'grad_norm_first',
+    'grad_norm_last',
 )
 _STYLES = ('--', ':', '-.')
 UNIFORM = 'uniform output (ln K × weight of the loss)'

@@ -353,7 +353,7 @@ def test_configs_are_found_by_the_names_of_mmpretrain():
         model = get_model(config)
         # The normalisation stands beside the model.
         assert model.data_preprocessor.mean.flatten()[0] == pytest.approx(123.675)
-    assert network_of('mocov3_deit_s') == 'backbone'
+    assert network_of('mocov3_vit_s') == 'backbone'
     assert network_of('esvit_swin_t', student=True) == 'student'
 
 

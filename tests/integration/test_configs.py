@@ -28,7 +28,7 @@ MODELS_TO_BUILD = [
 # Parameters that mmpretrain publishes for the same models.
 SIZES = {
     'mocov3/mocov3_resnet50.py': 68012160,
-    'mocov3/mocov3_deit_s.py': 84266752,
+    'mocov3/mocov3_vit_s.py': 84266752,
     'mocov3/mocov3_vit_b.py': 215678464,
     'mae/mae_vit_b.py': 111907840,
     'mae_lite/finetune_mae_lite_tiny.py': 5717416,

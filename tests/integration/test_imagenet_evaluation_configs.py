@@ -75,7 +75,7 @@ def test_knn_of_a_baseline(imagenet, tmp_path, monkeypatch, capsys):
     arch = dict(VIT, embed_dims=384)
     path = tmp_path / 'small.py'
     path.write_text(
-        f"_base_ = '{CONFIGS}/mocov3/mocov3_deit_s.py'\n"
+        f"_base_ = '{CONFIGS}/mocov3/mocov3_vit_s.py'\n"
         f'model = dict(backbone=dict(arch={arch}), neck=dict(hid_channels=16))\n'
     )
     checkpoint = tmp_path / 'checkpoint.pth'

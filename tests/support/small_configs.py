@@ -31,7 +31,7 @@ SMALL = {
     'VisionTransformer': dict(arch=VIT),
     'DINOVisionTransformer': dict(arch=VIT),
     'MAEViT': dict(arch=VIT),
-    'MoCoV3ViT': dict(arch=VIT),
+    'MoCoV3VisionTransformer': dict(arch=VIT),
     'ResNet': dict(stem_channels=8, base_channels=6),
 }
 

@@ -79,7 +79,7 @@ def test_the_picture_has_a_panel_for_each(recipe):
 
 def test_the_tool(tmp_path):
     tool, out = 'analysis_tools/draw_schedules.py', tmp_path / 'schedules.png'
-    output = run(tool, 'mocov3_deit_s', '-o', out, '--epoch-length=3')
+    output = run(tool, 'mocov3_vit_s', '-o', out, '--epoch-length=3')
     assert 'learning rate: 2.4e-07 at first, ' in output
     wanted = 'max_epochs=300, epochs of 3 iterations (--epoch-length)\n'
     assert output.endswith(wanted)

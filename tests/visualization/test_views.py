@@ -101,7 +101,7 @@ def test_pipelines_of_mmpretrain(photo, to_rgb):
 def test_a_single_view_and_a_moco_view_list(photo):
     for name, titles in {
         'simmim_swin_t': ['view 1, 192 px'],
-        'mocov3_deit_s': ['view 1, 224 px', 'view 2, 224 px'],
+        'mocov3_vit_s': ['view 1, 224 px', 'view 2, 224 px'],
         'finetune_swin_t': ['view 1, 224 px'],
     }.items():
         (sample,) = sample_views(load_config(config_path(name)), [photo])

@@ -3,6 +3,7 @@ from .checkpoint_hook import AtomicCheckpointHook
 from .ema_teacher_hook import EMATeacherHook
 from .finite_guard_hook import FiniteGuardHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
+from .gradient_monitor_hook import GradientMonitorHook
 from .knn_monitor_hook import KNNMonitorHook
 from .last_and_best_hook import LastAndBestHook
 from .lazy_runtime_info_hook import LazyRuntimeInfoHook
@@ -21,6 +22,7 @@ __all__ = [
     'EsViTVisualizationHook',
     'FiniteGuardHook',
     'FreezeLastLayerHook',
+    'GradientMonitorHook',
     'KNNMonitorHook',
     'LastAndBestHook',
     'LazyRuntimeInfoHook',

@@ -1,4 +1,4 @@
-"""k-NN accuracy of a model while it is trained."""
+"""k-NN accuracy of the teacher, or the backbone, while it is trained."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,9 @@ from .utils import find_hook, unwrap_model
 
 @HOOKS.register_module()
 class KNNMonitorHook(Hook):
-    """Evaluates an EsViT's teacher, or another model, by weighted k-NN in training.
+    """Evaluates the teacher, or the backbone of others, by k-NN during training.
 
-    Another model of mmpretrain is evaluated by its ``extract_feat``. Results stand in
-    the log and in the visualiser as ``knn/top1_k20`` and so on.
+    Results stand in the log and in the visualiser as ``knn/top1_k20`` and so on.
     ``esvit knn`` takes its data from this hook's config as well. In a run without a
     validation, hooks that wait for one have these numbers instead, e.g.
     ``dict(type='EarlyStoppingHook', monitor='knn/top1_k20', rule='greater')`` and
@@ -64,8 +63,8 @@ class KNNMonitorHook(Hook):
         if not (last or self.every_n_epochs(runner, self.interval)):
             return
         model = unwrap_model(runner)
-        network = getattr(model, 'teacher', model)
-        name = 'backbone' if network is model else 'teacher'
+        name = 'teacher' if hasattr(model, 'teacher') else 'backbone'
+        network = getattr(model, name)
         network.eval()
         runner.logger.info(f'k-NN of the {name}: extracting features')
         recovery = find_hook(runner, RecoveryHook)

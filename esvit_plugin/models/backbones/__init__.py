@@ -1,6 +1,7 @@
 from .cvt import CvT
 from .dino_vit import DINOVisionTransformer
 from .mae_vit import MAELiteViT
+from .mocov3_vit import MoCoV3VisionTransformer
 from .swin import EsViTSwin
 from .vil import ViL
 
@@ -9,5 +10,6 @@ __all__ = [
     'DINOVisionTransformer',
     'EsViTSwin',
     'MAELiteViT',
+    'MoCoV3VisionTransformer',
     'ViL',
 ]

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
+import torch
 from mmpretrain.models.backbones import ResNet, VisionTransformer
+from mmpretrain.models.utils import build_2d_sincos_position_embedding
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..backbones.cvt import CvT
+from ..backbones.mocov3_vit import MoCoV3VisionTransformer
 from ..backbones.swin import EsViTSwin
 from ..backbones.vil import ViL
 from .cvt import cvt_from_released
@@ -20,6 +23,8 @@ from .swin import swin_from_released
 from .vil import vil_from_released
 
 Weights = Mapping[str, Tensor]
+# The last layer of MoCo v3's convolutional stem.
+_STEM_END = 'patch_embed.proj.12.weight'
 # ViT-Tiny, Small, Base and Large; huge ones have other heads.
 _VIT_WIDTHS = (192, 384, 768, 1024)
 
@@ -37,6 +42,15 @@ RELEASED_ARCHS: dict[str, dict[str, Any]] = {
     'deit_tiny': dict(type='VisionTransformer', arch='deit-tiny', out_type='raw'),
     'deit_small': dict(type='VisionTransformer', arch='deit-small', out_type='raw'),
     'deit_base': dict(type='VisionTransformer', arch='deit-base', out_type='raw'),
+    **{
+        f'mocov3_{size}': dict(
+            type='VisionTransformer',
+            # Not DeiT's: 12 heads. A name would ask for a class of its own.
+            arch=MoCoV3VisionTransformer.arch_zoo[f'mocov3-{size}'],
+            out_type='raw',
+        )
+        for size in ('tiny', 'small')
+    },
     'resnet50': dict(type='ResNet', depth=50),
 }
 
@@ -254,35 +268,60 @@ def _cvt_config(state_dict: Weights) -> dict[str, Any]:
 
 
 def _vit_config(state_dict: Weights) -> dict[str, Any]:
-    patch = state_dict['patch_embed.proj.weight']
+    conv_stem = _STEM_END in state_dict
+    patch = state_dict[_STEM_END if conv_stem else 'patch_embed.proj.weight']
     width = patch.shape[0]
     if width not in _VIT_WIDTHS:
         raise ValueError(
             f'The number of heads of a ViT of width {width} cannot be read off its '
             f'weights, only of widths {_VIT_WIDTHS}, which have 64 channels each.'
         )
-    tokens = state_dict['pos_embed'].shape[1]
+    positions = state_dict['pos_embed']
+    tokens = positions.shape[1]
     grid = round((tokens - 1) ** 0.5)
     if 'cls_token' not in state_dict or tokens != grid**2 + 1:
         raise ValueError(
             f'A ViT of {tokens} positions is none of the programs, whose ViTs have a '
             'class token and a square of patches.'
         )
+    contrastive = conv_stem or is_sincos(positions)
     settings = dict(
         embed_dims=width,
         num_layers=len(
             {k.split('.')[1] for k in state_dict if k.startswith('blocks.')}
         ),
-        num_heads=width // 64,
+        num_heads=max(width // 64, 12) if contrastive else width // 64,
         feedforward_channels=len(state_dict['blocks.0.mlp.fc1.bias']),
     )
     zoo = {k: v for k, v in VisionTransformer.arch_zoo.items() if k[:5] == 'deit-'}
-    return dict(
-        type='VisionTransformer',
-        arch=_zoo_name(zoo, settings),
-        img_size=grid * patch.shape[-1],
-        patch_size=patch.shape[-1],
-        out_type='raw',
+    patch_size = 16 if conv_stem else patch.shape[-1]
+    stem = dict(type='MoCoV3VisionTransformer', conv_stem=True) if conv_stem else {}
+    return (
+        dict(
+            type='VisionTransformer',
+            arch=_zoo_name(zoo, settings),
+            img_size=grid * patch_size,
+            patch_size=patch_size,
+            out_type='raw',
+        )
+        | stem
+    )
+
+
+def is_sincos(positions: Tensor) -> bool:
+    """Whether positions (1, 1 + L, C) are the fixed ones of MoCo v3 or MAE.
+
+    Their programs give ViT-Tiny and Small 12 heads, where DeiT's have 3 and 6, with
+    weights of the same names and shapes. MAE orders the axes the other way round.
+    """
+    grid = round((positions.shape[1] - 1) ** 0.5)
+    fixed = build_2d_sincos_position_embedding(
+        grid, positions.shape[2], cls_token=True
+    ).to(positions)
+    halves = fixed.chunk(2, dim=2)
+    return any(
+        torch.allclose(positions, table, atol=1e-4)
+        for table in (fixed, torch.cat(halves[::-1], dim=2))
     )
 
 

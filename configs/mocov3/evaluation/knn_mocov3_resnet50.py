@@ -1,0 +1,10 @@
+"""k-NN evaluation of MoCo v3, ResNet-50 on ImageNet-1K.
+
+    python tools/knn.py configs/mocov3/evaluation/knn_mocov3_resnet50.py [CHECKPOINT]
+
+Without CHECKPOINT it reads work_dirs/mocov3_resnet50/epoch_300.pth. No number is published.
+"""
+
+_base_ = ['../mocov3_resnet50.py', '../../_base_/knn_imagenet.py']
+
+load_from = 'work_dirs/mocov3_resnet50/epoch_300.pth'
