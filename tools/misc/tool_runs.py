@@ -38,10 +38,12 @@ class Done(NamedTuple):
     Args:
         command: As to be typed in the root of the repository.
         output: What it printed.
+        peak: The highest resident memory of its process in MiB. Defaults to 0, unknown.
     """
 
     command: str
     output: str
+    peak: float = 0.0
 
     def number(self, pattern: str) -> float:
         """The last number that the pattern's one group finds in the output.
@@ -70,9 +72,13 @@ def run(*args: Any) -> Done:
         for line in process.stdout or ():
             print(line, end='', flush=True)
             output.append(line)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, ['python', *words])
-    return Done(wrapped(['python', *words]), ''.join(output))
+    # In kB
+    peak = usage.ru_maxrss / 2**10
+    return Done(wrapped(['python', *words]), ''.join(output), peak)
 
 
 def wrapped(words: Sequence[str], width: int = 88) -> str:

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
+from ...torch_calls import foreach_norm
 from ..resume import wrapper_parts
 from .utils import is_log_time, unwrap_model
 
@@ -111,7 +112,7 @@ class GradientMonitorHook(Hook):
             for key, params in self._layers.items():
                 grads = [p.grad for p in params if id(p) in own and p.grad is not None]
                 if grads:
-                    parts = torch._foreach_norm(grads)
+                    parts = foreach_norm(grads)
                     norm = torch.linalg.vector_norm(torch.stack(parts).float())
                     norms[key] = norm / _loss_scale(wrapper, norm)
             if norms:
