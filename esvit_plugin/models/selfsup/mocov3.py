@@ -70,7 +70,8 @@ class MomentumEncoder(BaseAveragedModel):
             model: The encoder to follow.
         """
         momentum = self.current_momentum()
-        keys, queries = list(self.module.parameters()), list(model.parameters())
+        keys: list[Tensor] = list(self.module.parameters())
+        queries: list[Tensor] = list(model.parameters())
         torch._foreach_mul_(keys, 1 - momentum)
         torch._foreach_add_(keys, queries, alpha=momentum)
         self.steps += 1
