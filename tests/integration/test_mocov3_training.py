@@ -6,9 +6,13 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmpretrain.structures import DataSample
 from support.mocov3 import small_mocov3
+from support.paths import CONFIGS
 from support.training import build_runner, join_two, spawn_two
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
+
+from esvit_plugin.engine.configs import drop_late_schedules, load_config
+from esvit_plugin.engine.launch import build_runner as launch_runner
 
 LENGTH = 8
 PREPROCESSOR = dict(
@@ -208,3 +212,29 @@ def test_two_processes_are_one(tmp_path):
         torch.testing.assert_close(first['state'][name], value, rtol=1e-4, atol=1e-6)
     assert first['norms'] == second['norms']
     assert first['norms'] == pytest.approx(whole['norms'], rel=1e-4)
+
+
+def test_the_demo_trains(tmp_path):
+    options = {
+        'work_dir': str(tmp_path),
+        'train_cfg.max_epochs': 1,
+        'train_dataloader.batch_size': 8,
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False,
+        'train_dataloader.dataset.num_train': 1,
+        'custom_hooks.1.train_dataloader.dataset.num_train': 2,
+        'custom_hooks.1.val_dataloader.dataset.num_test': 2,
+        'default_hooks.logger.interval': 1,
+        'visualizer.vis_backends': [],
+    }
+    cfg = load_config(str(CONFIGS / 'demo' / 'mocov3_photos.py'), options)
+    drop_late_schedules(cfg)
+    runner = launch_runner(cfg)
+    projection = runner.model.backbone.patch_embed.projection
+    runner.train()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'k-NN, k=20: top-1' in log and 'grad_norm_first: ' in log
+    assert not projection.weight.requires_grad
+    # It has begun with the weights of the program, and stays there.
+    bound = (6 / (3 * 8**2 + 96)) ** 0.5
+    assert 0.98 * bound < projection.weight.abs().max() <= bound
