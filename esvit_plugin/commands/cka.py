@@ -22,6 +22,7 @@ from ..evaluation.cka import LEAST_IMAGES, layer_cka
 from ..evaluation.dumped_config import evaluated_config
 from ..evaluation.frozen import FrozenBackbone
 from ..evaluation.images import open_images
+from ..evaluation.loading import TIMM
 from ..evaluation.options import (
     add_image_options,
     add_model_options,
@@ -61,6 +62,12 @@ def load(
     return model.to(get_device()), record
 
 
+def title(record: dict[str, Any]) -> str:
+    """A model's name in the picture."""
+    config, checkpoint = (Path(record[key]).stem for key in ('config', 'checkpoint'))
+    return f'{config.removeprefix(TIMM)}, {checkpoint}, {record["network"]}'
+
+
 def main() -> None:
     """Load both, compare, write."""
     args = parse_args()
@@ -94,7 +101,7 @@ def main() -> None:
     os.makedirs(args.out, exist_ok=True)
     with atomic_file(os.path.join(args.out, 'cka.json')) as part:
         Path(part).write_text(json.dumps(record, indent=1))
-    names = [f'{Path(one[0]).stem}, {Path(one[1]).stem}' for one in options]
+    names = [title(record[name]) for name in ('first', 'second')]
     with atomic_file(os.path.join(args.out, 'cka.png')) as part:
         draw_cka(found.cka, *names).savefig(part)
     print(f'Written into {args.out}')

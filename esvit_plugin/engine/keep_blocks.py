@@ -24,17 +24,16 @@ def later_names(model: nn.Module, keep_blocks: int) -> list[str]:
     Raises:
         ValueError: If the model is no plain ViT, or has no such number of blocks.
     """
-    blocks, prefix, later, _ = vit_blocks(model, f'keep_blocks={keep_blocks}')
+    blocks, prefix, norms, _ = vit_blocks(model, f'keep_blocks={keep_blocks}')
     depth = len(blocks)
     if keep_blocks > depth:
         raise ValueError(
             f'keep_blocks={keep_blocks}, but this {type(model).__name__} has {depth} '
             f'blocks: set init_cfg.keep_blocks to 0 to {depth}.'
         )
-    if keep_blocks == depth:
-        return []
-    ends = *(f'{prefix}{number}.' for number in range(keep_blocks, depth)), *later
-    return [name for name in model.state_dict() if name.startswith(ends)]
+    later = [f'{prefix}{number}.' for number in range(keep_blocks, depth)]
+    starts = (*later, *norms) if later else ()
+    return [name for name in model.state_dict() if name.startswith(starts)]
 
 
 @contextlib.contextmanager
@@ -80,11 +79,10 @@ def keep_first(model: Any, keep_blocks: int, path: str) -> Iterator[None]:
 def _check_whole(
     model: nn.Module, content: Mapping[str, Any], later: list[str], path: str
 ) -> None:
-    missing = [
-        name
-        for name, _ in model.named_parameters()
-        if name not in content and name not in later
-    ]
+    """Refuse a file without a weight to be loaded; the last norm may be a new one."""
+    norms = vit_blocks(model, 'keep_blocks').norms
+    names = {name for name, _ in model.named_parameters() if name not in content}
+    missing = [n for n in sorted(names - set(later)) if not n.startswith(norms)]
     if missing:
         raise ValueError(
             f'{path} lacks {len(missing)} weights that keep_blocks asks for, e.g. '

@@ -13,13 +13,13 @@ class ViTBlocks(NamedTuple):
     Args:
         blocks: All of them, in order.
         prefix: Of their names in the backbone's state dict; their numbers follow.
-        later: Prefixes of the names of what comes after them.
+        norms: Prefixes of the names of the norms after them.
         num_extra: E, the number of tokens before those of the patches.
     """
 
     blocks: Sequence[Any]
     prefix: str
-    later: tuple[str, ...]
+    norms: tuple[str, ...]
     num_extra: int
 
     def has_plain_attention(self) -> bool:
@@ -46,9 +46,9 @@ def find_vit_blocks(backbone: Any) -> ViTBlocks | None:
 
         model: Any = backbone.timm_model
         if isinstance(model, vision_transformer.VisionTransformer):
-            later = ('timm_model.norm.', 'timm_model.fc_norm.')
+            norms = ('timm_model.norm.', 'timm_model.fc_norm.')
             return ViTBlocks(
-                model.blocks, 'timm_model.blocks.', later, model.num_prefix_tokens
+                model.blocks, 'timm_model.blocks.', norms, model.num_prefix_tokens
             )
     return None
 

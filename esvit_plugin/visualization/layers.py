@@ -83,7 +83,8 @@ def draw_attention_spread(spread: AttentionSpread, title: str = '') -> 'Figure':
         means = [float(heads.mean()) for heads in values]
         axis.plot(numbers, means, color='tab:orange', label='mean of the heads')
         axis.axhline(alike, color='grey', linestyle='--', label='uniform attention')
-        axis.set(xlabel='block', ylabel=label, ylim=(0, None), xticks=numbers)
+        top = 1.06 * max(alike, float(values.max()))
+        axis.set(xlabel='block', ylabel=label, ylim=(0, top), xticks=numbers)
         axis.spines[['top', 'right']].set_visible(False)
     axes[0].legend(fontsize=9, loc='lower right')
     figure.suptitle(title)

@@ -128,7 +128,7 @@ def test_other_backbones_and_files_are_refused(weights, tmp_path):
     del pretrained['pos_embed'], pretrained['layers.1.ln1.bias']
     torch.save(pretrained, path)
     message = (
-        r'pretrained\.pth lacks 2 weights .*e\.g\. pos_embed, layers\.1\.ln1\.bias'
+        r'pretrained\.pth lacks 2 weights .*e\.g\. layers\.1\.ln1\.bias, pos_embed'
     )
     with pytest.raises(ValueError, match=message):
         initialised(VIT, path, None, keep_blocks=2)
@@ -140,6 +140,17 @@ def test_other_backbones_and_files_are_refused(weights, tmp_path):
     torch.save(dict(pretrained, pos_embed=torch.ones(1, 5, 32)), path)
     found = initialised(VIT, path, None, keep_blocks=1)
     assert torch.equal(found['pos_embed'], torch.ones(1, 5, 32))
+
+
+def test_a_norm_that_pre_training_had_not_is_new(weights):
+    # Fine-tuning of MAE: the mean of the patches has a norm of its own.
+    pooled = {**VIT, 'out_type': 'avg_featmap', 'final_norm': False}
+    path, pretrained = weights(VIT)
+    for number in (2, 3):
+        found = initialised(pooled, path, keep_blocks=number)
+        assert torch.equal(found['ln2.weight'], torch.ones(32))
+        same = torch.equal(found['layers.2.ln1.bias'], pretrained['layers.2.ln1.bias'])
+        assert same == (number == 3)
 
 
 @pytest.mark.slow

@@ -32,5 +32,7 @@ def test_every_head_is_a_dot_at_its_block():
         mean, uniform = axis.get_lines()
         np.testing.assert_allclose(mean.get_ydata(), values.mean(1))
         assert set(uniform.get_ydata()) == {alike}
+        assert axis.get_ylim()[0] == 0
+        assert axis.get_ylim()[1] > max(alike, float(values.max()))
     assert 'pixels' in figure.axes[0].get_ylabel()
     assert 'nats' in figure.axes[1].get_ylabel()
