@@ -56,7 +56,9 @@ def load(
     """A model, and what is recorded of it."""
     with evaluated_config(config, checkpoint, cfg_options) as found:
         model = load_backbone(found, checkpoint, student)
-    record = dict(config=config, checkpoint=checkpoint, network=model.network)
+    record: dict[str, Any] = dict(
+        config=config, checkpoint=checkpoint, network=model.network
+    )
     if cfg_options:
         record['cfg_options'] = cfg_options
     return model.to(get_device()), record

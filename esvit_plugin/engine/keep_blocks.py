@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.logging import print_log
+from mmengine.model import update_init_info
 from torch import nn
 
 from ..models.vit_blocks import vit_blocks
@@ -55,6 +56,9 @@ def keep_first(model: Any, keep_blocks: int, path: str) -> Iterator[None]:
     init_cfg, model.init_cfg = model.init_cfg, None
     try:
         model.init_weights()
+        if hasattr(model, '_params_init_info'):
+            # Or mmengine's report would have them from the file.
+            update_init_info(model, f'Drawn anew, as keep_blocks={keep_blocks}')
     finally:
         model.init_cfg = init_cfg
 
@@ -81,8 +85,8 @@ def _check_whole(
 ) -> None:
     """Refuse a file without a weight to be loaded; the last norm may be a new one."""
     norms = vit_blocks(model, 'keep_blocks').norms
-    names = {name for name, _ in model.named_parameters() if name not in content}
-    missing = [n for n in sorted(names - set(later)) if not n.startswith(norms)]
+    names = {name for name, _ in model.named_parameters()} - set(content) - set(later)
+    missing = [name for name in sorted(names) if not name.startswith(norms)]
     if missing:
         raise ValueError(
             f'{path} lacks {len(missing)} weights that keep_blocks asks for, e.g. '

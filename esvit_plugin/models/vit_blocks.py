@@ -39,7 +39,7 @@ def find_vit_blocks(backbone: Any) -> ViTBlocks | None:
     """
     if isinstance(backbone, VisionTransformer):
         num_extra = backbone.num_extra_tokens
-        return ViTBlocks(backbone.layers, 'layers.', ('ln1.', 'ln2.'), num_extra)
+        return ViTBlocks(list(backbone.layers), 'layers.', ('ln1.', 'ln2.'), num_extra)
     if isinstance(backbone, TIMMBackbone):
         # Imported here, as it takes time.
         from timm.models import vision_transformer
@@ -48,7 +48,7 @@ def find_vit_blocks(backbone: Any) -> ViTBlocks | None:
         if isinstance(model, vision_transformer.VisionTransformer):
             norms = ('timm_model.norm.', 'timm_model.fc_norm.')
             return ViTBlocks(
-                model.blocks, 'timm_model.blocks.', norms, model.num_prefix_tokens
+                list(model.blocks), 'timm_model.blocks.', norms, model.num_prefix_tokens
             )
     return None
 

@@ -102,6 +102,21 @@ def test_the_log_says_what_was_kept(weights):
     assert ' layers.1.' not in line
 
 
+def test_the_report_of_mmengine_is_right_too(weights):
+    path, _ = weights({**VIT, 'type': 'DINOVisionTransformer'})
+    found = {}
+
+    def dump(self):
+        for name, param in self.named_parameters():
+            found[name] = self._params_init_info[param]['init_info']
+
+    with mock.patch('mmengine.model.BaseModule._dump_init_info', dump):
+        initialised({**VIT, 'type': 'DINOVisionTransformer'}, path, keep_blocks=1)
+    assert path in found['layers.0.attn.qkv.weight'] and path in found['pos_embed']
+    assert found['layers.1.attn.qkv.weight'] == 'Drawn anew, as keep_blocks=1'
+    assert path not in found['ln1.weight']
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
