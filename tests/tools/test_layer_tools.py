@@ -46,6 +46,7 @@ def refused(message, capsys, *args):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_cka_of_two_models(tmp_path, trained, classifier):
     out = tmp_path / 'out' / 'deep'
     output = run(CKA, *trained, *classifier, *PHOTOS, '-o', out, '--size=64')
@@ -64,6 +65,7 @@ def test_cka_of_two_models(tmp_path, trained, classifier):
     assert is_drawn(out / 'cka.png')
 
 
+@pytest.mark.slow
 def test_cka_of_teacher_and_student(tmp_path, trained):
     args = (CKA, *trained, *trained, *PHOTOS, '-o', tmp_path, '--size=64')
     output = run(*args, '--batch-size=4')
@@ -111,6 +113,7 @@ def test_models_of_timm_are_taken(tmp_path):
         run(DISTANCE, *pair, 'moon', '-o', tmp_path, '--size=128')
 
 
+@pytest.mark.slow
 def test_mistakes_are_refused(tmp_path, trained, capsys):
     out = tmp_path / 'out'
     both = (CKA, *trained, *trained)
