@@ -17,6 +17,11 @@ COMMANDS = {
     'transfer': ('transfer', 'logistic regression on other data sets'),
     'embedding': ('embedding', 'draw features in the plane by t-SNE or UMAP'),
     'attention': ('attention', 'draw and measure where heads look'),
+    'attention-distance': (
+        'attention_distance',
+        'how far and how widely the heads of all blocks look',
+    ),
+    'cka': ('cka', 'how similar the layers of two models are'),
     'correspondence': (
         'correspondence',
         'draw and measure which regions of two views correspond',

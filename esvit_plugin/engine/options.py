@@ -15,15 +15,16 @@ class _Options(DictAction):
     """mmengine's action, with messages for what it cannot read."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, *args: Any) -> None:
+        option = self.option_strings[0]
         for text in values:
             name, sign, _ = text.partition('=')
             if not sign or not all(name.split('.')):
-                raise ValueError(f'--cfg-options takes KEY=VALUE, got {text!r}.')
+                raise ValueError(f'{option} takes KEY=VALUE, got {text!r}.')
             try:
                 super().__call__(parser, argparse.Namespace(), [text], *args)
             except (AssertionError, SyntaxError, ValueError, RecursionError):
                 raise ValueError(
-                    f'--cfg-options {text}: the value cannot be read; look at its '
+                    f'{option} {text}: the value cannot be read; look at its '
                     'brackets and quotes.'
                 ) from None
         super().__call__(parser, namespace, values, *args)
@@ -31,16 +32,29 @@ class _Options(DictAction):
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every tool with a config has."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=_Options,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. data_root=/path/to/images',
-    )
+    add_settings_option(parser, '--cfg-options', 'the config')
     # Read by run_tool, which also has to know when reading the options fails.
     parser.add_argument(
         '--traceback', action='store_true', help='print tracebacks of errors'
+    )
+
+
+def add_settings_option(
+    parser: argparse.ArgumentParser, option: str, config: str
+) -> None:
+    """Add an option that overrides settings of a config.
+
+    Args:
+        parser: To which it is added.
+        option: Its name, e.g. '--cfg-options'.
+        config: Which config, for the help.
+    """
+    parser.add_argument(
+        option,
+        nargs='+',
+        action=_Options,
+        metavar='KEY=VALUE',
+        help=f'override settings of {config}, e.g. data_root=/path/to/images',
     )
 
 

@@ -22,6 +22,7 @@ from ..models.strict_loading import check_bias_tables, wants_whole_weights
 from ..type_names import PRETRAINED, type_name
 from .config_checks import dicts
 from .head_counts import check_heads
+from .keep_blocks import keep_first
 
 # Loading fits these to another window or image.
 _RESIZED = ('relative_position_bias_table', 'relative_position_index', 'pos_embed')
@@ -149,9 +150,42 @@ class CheckedPretrainedInit(PretrainedInit):
         checkpoint: Path or address of the file.
         prefix: Prefix of the module's names in it. Defaults to None, no prefix.
         map_location: As for ``torch.load``. Defaults to 'cpu'.
+        keep_blocks: Of a plain ViT take only so many of the first blocks, and what
+            comes before them: patch embedding, positions and class token. The later
+            blocks and the last norm begin as without a file, as in MAE-lite's analysis
+            (arXiv 2205.14443). Defaults to None, all weights.
+
+    Raises:
+        ValueError: If ``keep_blocks`` is no whole number of 0 or more.
     """
 
+    def __init__(
+        self,
+        checkpoint: str,
+        prefix: str | None = None,
+        map_location: str = 'cpu',
+        keep_blocks: int | None = None,
+    ) -> None:
+        super().__init__(checkpoint, prefix, map_location)
+        if keep_blocks is not None and (
+            type(keep_blocks) is not int or keep_blocks < 0
+        ):
+            raise ValueError(
+                'init_cfg.keep_blocks must be a number of blocks, 0 or more, or None, '
+                f'got {keep_blocks!r}.'
+            )
+        self.keep_blocks = keep_blocks
+
     def __call__(self, module: nn.Module) -> None:
-        """Load the weights of ``module``; errors as of :func:`refuse_misfits`."""
-        with refuse_misfits(module, self.checkpoint, self.prefix):
+        """Load the weights of ``module``.
+
+        Raises:
+            ValueError: As of :func:`refuse_misfits` and, with ``keep_blocks``, of
+                :func:`~esvit_plugin.engine.keep_blocks.keep_first`.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(refuse_misfits(module, self.checkpoint, self.prefix))
+            if self.keep_blocks is not None:
+                kept = keep_first(module, self.keep_blocks, self.checkpoint)
+                stack.enter_context(kept)
             super().__call__(module)

@@ -1,7 +1,9 @@
 """Protocols that give numbers of what a model learnt."""
 
 from .attention import BlockAttention, has_attention, last_attention
+from .attention_distance import AttentionSpread, attention_spread, head_distance
 from .attention_statistics import head_entropy, mass_mask
+from .cka import LayerSimilarity, layer_cka, unbiased_hsic
 from .correspondence import (
     Matches,
     best_matches,
@@ -26,21 +28,26 @@ from .view_pairs import (
 )
 
 __all__ = [
+    'AttentionSpread',
     'BlockAttention',
     'FrozenBackbone',
+    'LayerSimilarity',
     'LinearSweepAccuracy',
     'Matches',
     'Neighbours',
     'Placement',
     'ProbeResult',
     'ViewPair',
+    'attention_spread',
     'best_matches',
     'cropped_copy',
     'extract_features',
     'has_attention',
+    'head_distance',
     'head_entropy',
     'knn_accuracy',
     'last_attention',
+    'layer_cka',
     'logistic_probe',
     'mass_mask',
     'match_accuracy',
@@ -51,5 +58,6 @@ __all__ = [
     'prepare_images',
     'region_map',
     'similar_images',
+    'unbiased_hsic',
     'weighted_knn',
 ]

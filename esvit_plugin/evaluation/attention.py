@@ -1,7 +1,6 @@
 """Self-attention of a backbone's last block."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +19,8 @@ from ..models.backbones.cvt import ConvWindowAttention
 from ..models.backbones.swin_blocks import WindowAttention
 from ..models.backbones.vil_attention import ViLChunkAttention, ViLFullAttention
 from ..models.layers.window_attention import window_weights
+from ..models.vit_blocks import find_vit_blocks
+from .module_calls import module_calls
 from .stock_attention import cosine_window_weights, vit_weights
 
 _BACKBONES = (SwinTransformer, SwinTransformerV2, ViL, CvT, VisionTransformer)
@@ -134,7 +135,7 @@ def last_attention(backbone: nn.Module, images: Tensor) -> BlockAttention:
         return _of_vit(backbone, module, images)
     if isinstance(module, ShiftWindowMSA) and not isinstance(module, WindowAttention):
         return _of_stock_swin(backbone, module, images)
-    (call,) = _calls(backbone, images, module)
+    (call,) = module_calls(backbone, images, module)
     weights = module.attention_weights(*call.args)
     if isinstance(module, WindowAttention):
         grid, side, shift = call.args[1], module.window_size, module.shift_size
@@ -150,51 +151,24 @@ def _last_module(backbone: nn.Module) -> Any:
     """The attention of the last block, or of timm that block; None if unknown."""
     if isinstance(backbone, TIMMBackbone):
         # Imported here, as it takes time.
-        from timm.models import swin_transformer, vision_transformer
+        from timm.models.swin_transformer import SwinTransformer as TIMMSwin
 
         model: Any = backbone.timm_model
-        if isinstance(model, swin_transformer.SwinTransformer):
+        if isinstance(model, TIMMSwin):
             stages: Any = model.layers
             return stages[-1].blocks[-1]
-        if isinstance(model, vision_transformer.VisionTransformer):
-            block: Any = model.blocks[-1]
-            # There are others, of two parts.
-            kind = type(getattr(block, 'attn', None)).__name__
-            return block if kind == 'Attention' else None
-        return None
+        found = find_vit_blocks(backbone)
+        # There are others, of two parts.
+        return found.blocks[-1] if found and found.has_plain_attention() else None
     if not isinstance(backbone, _BACKBONES):
         return None
     modules = [m for m in backbone.modules() if isinstance(m, _ATTENTIONS)]
     return modules[-1] if modules else None
 
 
-class _Call(NamedTuple):
-    """How a module was called, and what it returned."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    output: Any
-
-
-def _calls(backbone: nn.Module, images: Tensor, *modules: nn.Module) -> list[_Call]:
-    """The last call of each of these modules while the backbone sees images."""
-    calls: dict[nn.Module, _Call] = {}
-
-    def keep(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        calls[module] = _Call(args, kwargs, output)
-
-    with ExitStack() as stack:
-        for module in modules:
-            handle = module.register_forward_hook(keep, with_kwargs=True)
-            stack.callback(handle.remove)
-        # Not the backbone itself: compiled before, it would run without the hooks.
-        backbone.forward(images)
-    return [calls[module] for module in modules]
-
-
 def _of_vit(backbone: Any, attn: nn.Module, images: Tensor) -> BlockAttention:
     """Attention of mmpretrain's ViT."""
-    call, embed_call = _calls(backbone, images, attn, backbone.patch_embed)
+    call, embed_call = module_calls(backbone, images, attn, backbone.patch_embed)
     _, grid = embed_call.output
     return BlockAttention(
         vit_weights(attn, call.args[0]), backbone.num_extra_tokens, tuple(grid)
@@ -205,7 +179,7 @@ def _of_stock_swin(
     backbone: nn.Module, attn: ShiftWindowMSA, images: Tensor
 ) -> BlockAttention:
     """Attention of mmpretrain's Swin, V1 or V2."""
-    call, window_call = _calls(backbone, images, attn, attn.w_msa)
+    call, window_call = module_calls(backbone, images, attn, attn.w_msa)
     is_v2 = isinstance(attn.w_msa, WindowMSAV2)
     compute = cosine_window_weights if is_v2 else window_weights
     weights = compute(attn.w_msa, *window_call.args, **window_call.kwargs)
@@ -217,7 +191,7 @@ def _of_stock_swin(
 
 def _of_timm(backbone: Any, block: Any, images: Tensor) -> BlockAttention:
     """Attention of the last block of timm's ViT or Swin."""
-    block_call, call = _calls(backbone, images, block, block.attn)
+    block_call, call = module_calls(backbone, images, block, block.attn)
     tokens = block_call.args[0]
     if tokens.dim() == 4:
         weights = window_weights(block.attn, *call.args, **call.kwargs)

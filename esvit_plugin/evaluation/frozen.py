@@ -74,7 +74,7 @@ class FrozenBackbone(BaseModel):
             ValueError: If the images are uint8, or the backbone takes none of this
                 size.
         """
-        with self._checked(inputs):
+        with self.checked(inputs):
             return take_view(self.backbone, self.backbone(inputs))
 
     @torch.no_grad()
@@ -91,7 +91,7 @@ class FrozenBackbone(BaseModel):
             ValueError: If the images are uint8, the backbone takes none of this size,
                 or it gives no map; the message says what to set.
         """
-        with self._checked(inputs):
+        with self.checked(inputs):
             return split_features(self.backbone, self.backbone(inputs))[1]
 
     def feature_function(
@@ -125,13 +125,22 @@ class FrozenBackbone(BaseModel):
 
         @torch.no_grad()
         def pool(inputs: Tensor) -> Tensor:
-            with self._checked(inputs):
+            with self.checked(inputs):
                 return pool_last_blocks(self.backbone, inputs, num_blocks)
 
         return pool
 
     @contextlib.contextmanager
-    def _checked(self, inputs: Tensor) -> Iterator[None]:
+    def checked(self, inputs: Tensor) -> Iterator[None]:
+        """Within it the backbone may run on these images.
+
+        Args:
+            inputs: Normalised images, shape (B, 3, H, W).
+
+        Raises:
+            ValueError: If the images are uint8, or the backbone takes none of this
+                size.
+        """
         check_normalised(type(self.backbone).__name__, inputs, self.data_preprocessor)
         with _naming_size(self.backbone, inputs):
             yield

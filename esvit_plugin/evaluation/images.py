@@ -1,7 +1,7 @@
 """Images to look at, and their way into a model."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -172,6 +172,25 @@ def _read(
             if sample is not None:
                 bgr = sample[1]
                 yield path, bgr.flip(0).permute(1, 2, 0).numpy()
+
+
+def image_batches(
+    images: Iterable[tuple[str, np.ndarray]], batch_size: int
+) -> Iterator[list[np.ndarray]]:
+    """Images of ``open_images`` in batches; the last one may be smaller.
+
+    Args:
+        images: Paths and RGB uint8 images of one size.
+        batch_size: Images of a batch.
+    """
+    batch: list[np.ndarray] = []
+    for _, image in images:
+        batch.append(image)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def model_inputs(model: Any, image: np.ndarray) -> Tensor:

@@ -4,7 +4,7 @@ import argparse
 import os
 
 from ..engine.cli import check_output_folder
-from ..engine.options import add_config_options
+from ..engine.options import add_config_options, add_settings_option
 from .loading import CONFIG_HELP
 
 
@@ -23,8 +23,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
-def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """Add the images to look at, and where pictures of them go."""
+def add_other_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add a second model, with the options of ``add_model_options`` for it."""
+    parser.add_argument(
+        'other_config', metavar='config2', help='of the other model, likewise'
+    )
+    parser.add_argument('other_checkpoint', metavar='checkpoint2', help='likewise')
+    parser.add_argument(
+        '--other-student', action='store_true', help='--student of the other model'
+    )
+    add_settings_option(parser, '--other-cfg-options', "the other model's config")
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add the images to look at, and where results go."""
     parser.add_argument(
         'images',
         nargs='+',
@@ -35,6 +47,11 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--size', type=int, default=224, help='side of the images; default 224'
     )
+
+
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """Add the images to look at, and where pictures of them go."""
+    add_image_options(parser)
     parser.add_argument(
         '--num-pictures', type=int, default=4, help='of the first images; default 4'
     )
@@ -45,6 +62,16 @@ def check_picture_options(
 ) -> None:
     """Refuse what the options of ``add_picture_options`` cannot be.
 
+    Arguments and errors are those of ``check_image_options``.
+    """
+    check_image_options(parser, args, num_pictures=0, **least)
+
+
+def check_image_options(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, **least: int
+) -> None:
+    """Refuse what the options of ``add_image_options`` cannot be.
+
     Args:
         parser: It reports the mistake.
         args: What it read.
@@ -54,7 +81,7 @@ def check_picture_options(
         SystemExit: If a number is too small, or ``out`` is a file.
         OSError: If ``out`` cannot be made or written to.
     """
-    for name, smallest in dict(size=1, num_pictures=0, **least).items():
+    for name, smallest in dict(size=1, **least).items():
         value = getattr(args, name)
         if value < smallest:
             option = name.replace('_', '-')
