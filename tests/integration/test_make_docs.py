@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import sys
 from unittest import mock
@@ -32,6 +33,13 @@ QUICK_LOADER = """
 train_dataloader = dict(batch_size=16, num_workers=0, persistent_workers=False)
 default_hooks = dict(logger=dict(interval=1))
 """
+QUICK_OPTIONS = [
+    'train_cfg.max_epochs=1',
+    'train_dataloader.batch_size=16',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'default_hooks.logger.interval=1',
+]
 
 
 @pytest.fixture
@@ -42,6 +50,7 @@ def tools(monkeypatch, tmp_path, photos_once):
     # split, crop_size, short_side, num_train, num_test, seed
     defaults = ('train', 64, 320, 2, 2, 0)
     monkeypatch.setattr(BundledPhotos.__init__, '__defaults__', defaults)
+    import compare_methods
     import make_docs
     import regions_experiment
     import tool_runs
@@ -60,9 +69,13 @@ def tools(monkeypatch, tmp_path, photos_once):
     config.write_text(QUICK.format(base=str(ROOT / tool_runs.CONFIG)) + QUICK_LOADER)
     probe = tmp_path / 'probe.py'
     probe.write_text(QUICK.format(base=str(ROOT / make_docs.PROBE)))
-    for module in (make_docs, regions_experiment, tool_runs):
+    for module in (compare_methods, make_docs, regions_experiment, tool_runs):
         monkeypatch.setattr(module, 'run', run)
+    for module in (make_docs, regions_experiment, tool_runs):
         monkeypatch.setattr(module, 'CONFIG', str(config))
+    monkeypatch.setattr(compare_methods, 'OPTIONS', QUICK_OPTIONS)
+    monkeypatch.setattr(compare_methods, 'WORK_DIR', str(tmp_path / 'methods'))
+    monkeypatch.setattr(compare_methods, 'OUT', tmp_path / 'compare.md')
     monkeypatch.setattr(make_docs, 'PROBE', str(probe))
     monkeypatch.setattr(make_docs, 'SETS', make_docs.SETS[:1])
     monkeypatch.setattr(make_docs, 'WORK_DIR', str(tmp_path / 'run'))
@@ -160,6 +173,37 @@ def test_the_page_of_the_region_task(tools, tmp_path):
         state = torch.load(folder / weights)['state_dict']
         assert any('region' in key for key in state) == (name != 'view')
     assert 'randomness.seed=0 model.region_neck=None' in commands
+
+
+def test_the_table_of_methods(tools, tmp_path):
+    import compare_methods
+
+    # The page is filled in its place.
+    page = ROOT / 'docs' / 'methods' / 'compare.md'
+    (tmp_path / 'compare.md').write_text(page.read_text())
+    call('compare_methods')
+    text = (tmp_path / 'compare.md').read_text()
+    found = rows(text)
+    assert list(found) == ['', '---', *compare_methods.METHODS]
+    for name in compare_methods.METHODS:
+        epochs, knn, linear, seconds, _ = found[name]
+        folder = ROOT / compare_methods.folder_of(name)
+        logged = [
+            json.loads(line)
+            for path in folder.glob('*/vis_data/scalars.json')
+            for line in path.read_text().splitlines()
+        ]
+        monitored = [one['knn/top1_k20'] for one in logged if 'knn/top1_k20' in one]
+        assert epochs == '1' and float(knn) == pytest.approx(monitored[-1], abs=0.06)
+        transfer = json.loads((folder / 'transfer.json').read_text())['results']
+        assert linear == f'{next(iter(transfer.values()))["value"]:.1f}'
+        # Two iterations of 16 crops.
+        times = [one['time'] for one in logged if 'time' in one]
+        assert float(seconds) == pytest.approx(2 * np.median(times), abs=1)
+    commands = text.replace(' \\\n   ', '')
+    teacher = tmp_path / 'methods' / 'mae_lite' / 'epoch_1.pth'
+    assert f'model.target_generator.checkpoint={os.path.relpath(teacher, ROOT)}' in commands
+    assert commands.count('\npython tools/train.py') == len(compare_methods.METHODS)
 
 
 def test_the_experiment_summarises_its_seeds(tools):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
-from tool_runs import ROOT, Done, code, fill_page, run, table
+from tool_runs import ROOT, Done, code, fill_page, read_json, run, table
 
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output_folder, run_tool
@@ -21,6 +21,7 @@ from esvit_plugin.visualization.logs import read_scalars
 WORK_DIR = 'work_dirs/methods'
 OUT = ROOT / 'docs' / 'methods' / 'compare.md'
 SET = 'configs/demo/transfer_photos.py'
+OPTIONS = ['default_hooks.checkpoint.max_keep_ckpts=1']
 
 
 class Method(NamedTuple):
@@ -62,7 +63,7 @@ def folder_of(name: str) -> str:
 def train(name: str) -> tuple[Done, str]:
     """Train a method, or leave a finished training; the command and the checkpoint."""
     method, folder = METHODS[name], folder_of(name)
-    options = ['default_hooks.checkpoint.max_keep_ckpts=1', *method.options]
+    options = [*OPTIONS, *method.options]
     if name == 'D-MAE':
         teacher = find_latest_checkpoint(ROOT / folder_of('MAE-lite'))
         teacher = os.path.relpath(teacher, ROOT)
@@ -99,9 +100,9 @@ def measure(name: str) -> tuple[dict[str, float], list[Done]]:
     )
     values = dict(
         knn=knn.number(r'k=20 +top-1 +([\d.]+)'),
-        linear=linear.number(r'([\d.]+)'),
+        linear=next(iter(read_json(out)['results'].values()))['value'],
         seconds=seconds(folder),
-        memory=json.loads((ROOT / folder / 'memory.json').read_text()),
+        memory=read_json(f'{folder}/memory.json'),
     )
     return values, [trained, knn, linear]
 
@@ -113,7 +114,8 @@ def main() -> None:
     measured = {name: measure(name) for name in METHODS}
     rows = []
     for name, (values, _) in measured.items():
-        cfg = Config.fromfile(ROOT / f'configs/demo/{METHODS[name].config}.py')
+        config = f'{folder_of(name)}/{METHODS[name].config}.py'
+        cfg = Config.fromfile(ROOT / config)
         epochs = str(cfg.train_cfg.max_epochs)
         digits = [1, 1, 0, 0]
         cells = [f'{values[key]:.{n}f}' for key, n in zip(COLUMNS, digits, strict=True)]
