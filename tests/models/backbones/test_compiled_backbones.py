@@ -73,7 +73,8 @@ def weights(out):
     return torch.linspace(-1, 1, out.numel()).view_as(out).sin()
 
 
-@pytest.mark.parametrize('name', list(BACKBONES))
+# That of drawn neighbours gathers keys, too.
+@pytest.mark.parametrize('name', [n for n in BACKBONES if n != 'vil_gathered'])
 def test_a_graph_for_each_size_with_and_without_gradient(name):
     student = MODELS.build(dict(BACKBONES[name], drop_path_rate=0.5))
     teacher = copy.deepcopy(student).requires_grad_(False)
@@ -88,7 +89,7 @@ def test_a_graph_for_each_size_with_and_without_gradient(name):
         assert counter.frame_count == 4
 
 
-@pytest.mark.parametrize('name', list(BACKBONES))
+@pytest.mark.parametrize('name', [n for n in BACKBONES if n != 'vil_random'])
 def test_the_same_numbers(name):
     for mine, other in zip(*both(BACKBONES[name]), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
