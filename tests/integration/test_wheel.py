@@ -139,8 +139,7 @@ LINES = [
     LOG + r'EMATeacherHook: in \d+ iterations a momentum of 0\.9995 would leave \d+ % '
     r'of the initial weights in the teacher; it begins with 0\.\d+, which leaves 1 %\.',
     LOG + r'Checkpoints will be saved to \S+/work_dirs/own\.',
-    LOG
-    + r'GradientMonitorHook logs grad_norm_first: \S+, grad_norm_last: \S+ of the backbone',
+    LOG + r'GradientMonitorHook logs( grad_norm_\w+: \S+){2} of the backbone',
     LOG + r'Exp name: own_\d+_\d+',
     LOG + r'Epoch\(train\) \[\d\]\[5/5\]( +[a-z_]+: [-+.:\de]+)+',
     LOG + r'Saving checkpoint at \d epochs',
