@@ -134,7 +134,7 @@ class EsViT(BaseSelfSupervisor):
             if hasattr(layer, 'drop_prob'):
                 layer.drop_prob = 0.0
         self.compiles_backbones = compile_backbones is not False
-        if self.compiles_backbones:
+        if compile_backbones is not False:
             options = {} if compile_backbones is True else compile_backbones
             for source in ('student', 'teacher'):
                 self.get_backbone(source).compile(**options)
