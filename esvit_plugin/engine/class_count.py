@@ -26,7 +26,7 @@ def build_dataset(cfg: Config, name: str) -> Any:
         name: Of the loader, such as 'train_dataloader'.
 
     Raises:
-        ValueError: If the data set refuses its images by an assertion.
+        ValueError: If the data set refuses its images by an assertion, or lacks a file.
     """
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     # Data sets may change the settings of what they build.
@@ -35,8 +35,11 @@ def build_dataset(cfg: Config, name: str) -> Any:
         dataset = DATASETS.build(settings)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
-    except AssertionError as error:
-        # That is how mmpretrain's check their files.
+    except (AssertionError, FileNotFoundError) as error:
+        # That is how mmpretrain's check their files; messages of other data sets say
+        # more than the system's.
+        if isinstance(error, FileNotFoundError) and error.errno is None:
+            raise
         raise ValueError(
             f'{name}: {type_name(settings)} refuses its images: '
             f'{" ".join(str(error).split())}\n{_remedy(cfg)}'
