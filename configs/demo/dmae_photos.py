@@ -17,7 +17,7 @@ model = dict(
         checkpoint='work_dirs/mae_photos/epoch_20.pth',
         backbone=dict(
             arch=dict(
-                embed_dims=128, num_layers=4, num_heads=4, feedforward_channels=512
+                embed_dims=192, num_layers=4, num_heads=12, feedforward_channels=384
             ),
             img_size=64,
             patch_size=8,

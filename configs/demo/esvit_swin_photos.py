@@ -52,6 +52,19 @@ train_pipeline = [
     ),
     dict(type='PackInputs'),
 ]
+# Of images of one's own, esvit knn --data
+eval_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='ResizeEdge',
+        scale=73,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='CenterCrop', crop_size=64),
+    dict(type='PackInputs'),
+]
 train_dataloader = dict(
     batch_size=64,
     num_workers=2,

@@ -21,7 +21,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='MAELiteViT',
-        arch=dict(embed_dims=128, num_layers=4, num_heads=4, feedforward_channels=512),
+        arch=dict(embed_dims=192, num_layers=4, num_heads=12, feedforward_channels=384),
         img_size=64,
         patch_size=8,
     ),
@@ -29,10 +29,10 @@ model = dict(
         type='MAELiteDecoder',
         num_patches=64,
         patch_size=8,
-        embed_dim=128,
-        decoder_embed_dim=64,
+        embed_dim=192,
+        decoder_embed_dim=96,
         decoder_depth=1,
-        decoder_num_heads=2,
+        decoder_num_heads=3,
     ),
     head=dict(patch_size=8),
 )
@@ -46,6 +46,19 @@ train_pipeline = [
         interpolation='bicubic',
     ),
     dict(type='RandomFlip', prob=0.5),
+    dict(type='PackInputs'),
+]
+# Of images of one's own, esvit knn --data
+eval_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='ResizeEdge',
+        scale=73,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='CenterCrop', crop_size=64),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(

@@ -14,12 +14,12 @@ model = dict(
     base_momentum=0.05,
     backbone=dict(
         type='MoCoV3VisionTransformer',
-        arch=dict(embed_dims=96, num_layers=4, num_heads=12, feedforward_channels=384),
+        arch=dict(embed_dims=192, num_layers=4, num_heads=12, feedforward_channels=384),
         img_size=64,
         patch_size=8,
         stop_grad_conv1=True,
     ),
-    neck=dict(in_channels=96, hid_channels=hid_channels, with_avg_pool=False),
+    neck=dict(in_channels=192, hid_channels=hid_channels, with_avg_pool=False),
     head=dict(predictor=dict(hid_channels=hid_channels)),
 )
 
@@ -41,6 +41,19 @@ train_pipeline = [
             ),
         ],
     ),
+    dict(type='PackInputs'),
+]
+# Of images of one's own, esvit knn --data
+eval_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='ResizeEdge',
+        scale=73,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='CenterCrop', crop_size=64),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(

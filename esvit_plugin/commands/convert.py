@@ -90,7 +90,7 @@ def main() -> None:
     print(f'The backbone is {backbone}')
     has_teacher = any(name.startswith(TEACHER) for name in state_dict)
     folder = 'mocov3/evaluation' if is_moco else 'mae_lite'
-    folder = 'linear' if has_teacher else folder
+    folder = _folder(backbone) if has_teacher else folder
     print(
         f'Evaluate it: {args.dst} is the CHECKPOINT of esvit knn, esvit transfer '
         'and esvit features, and the model.backbone.init_cfg.checkpoint of configs/'
@@ -98,6 +98,14 @@ def main() -> None:
     )
     option = '' if has_teacher else ' --student'
     print(f'The backbone alone, without a prefix: {EXTRACTOR} {args.dst} DST{option}')
+
+
+def _folder(backbone: dict[str, Any]) -> str:
+    """Where a backbone is evaluated; narrow ViTs of 12 heads are no DeiT."""
+    arch = backbone.get('arch')
+    if not isinstance(arch, dict) or arch.get('num_heads') != 12:
+        return 'linear'
+    return {192: 'mae_lite', 384: 'mocov3/evaluation'}.get(arch['embed_dims'], 'linear')
 
 
 def convert_backbone(

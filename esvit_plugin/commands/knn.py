@@ -19,7 +19,8 @@ from mmengine.registry import init_default_scope
 from .. import get_model
 from ..datasets.loaders import build_eval_loader
 from ..engine.config_checks import check_knn
-from ..engine.configs import check_data_roots, config_path, load_config
+from ..engine.configs import config_path, load_config
+from ..engine.data_folders import check_data_roots
 from ..engine.launch import joined_processes
 from ..engine.options import add_config_options, add_launcher_option
 from ..evaluation.dumped_config import compare_dump
@@ -97,8 +98,8 @@ def main() -> None:
     merge_args(cfg, args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     if args.data is None:
-        check_data_roots(cfg)
         loaders = find_loaders(cfg, args.config)
+        check_data_roots(cfg, loaders)
     else:
         loaders = folder_loaders(cfg, args.config, args.data)
     with joined_processes(cfg, args.launcher):

@@ -14,7 +14,8 @@ from mmengine.config import Config
 from ..engine.checkpoints import atomic_file
 from ..engine.class_count import build_dataset
 from ..engine.cli import check_at_least, check_output
-from ..engine.configs import check_data_roots, drop_late_schedules, load_config
+from ..engine.configs import drop_late_schedules, load_config
+from ..engine.data_folders import check_data_roots
 from ..engine.options import add_config_options, check_out_option
 from ..visualization import draw_schedules, read_schedules
 from ..visualization.curves import plain_name
@@ -45,7 +46,7 @@ def find_epoch_length(cfg: Config) -> tuple[int, str]:
     loader = cfg.get('train_dataloader') or {}
     batch_size = loader.get('batch_size') or 1
     try:
-        check_data_roots(Config(dict(train_dataloader=loader)))
+        check_data_roots(cfg, loader)
         images = len(build_dataset(cfg, 'train_dataloader'))
     except (ValueError, OSError, KeyError):
         return 100, 'assumed, as the images are not there: --epoch-length tells'

@@ -15,7 +15,8 @@ from PIL import Image
 from ..datasets import PHOTO_NAMES, ImageFiles, load_photo
 from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_at_least, check_output
-from ..engine.configs import check_data_roots, load_config
+from ..engine.configs import load_config
+from ..engine.data_folders import check_data_roots
 from ..engine.options import add_config_options, check_out_option
 from ..visualization import draw_views, sample_views
 from ..visualization.figures import check_matplotlib
@@ -70,7 +71,7 @@ def main() -> None:
         if args.images:
             paths = find_images(args.images, folder)[: args.num_images]
         else:
-            check_data_roots(cfg)
+            check_data_roots(cfg, cfg.get('train_dataloader'))
         samples = [
             *sample_views(cfg, paths, args.num_images, args.seed, args.epoch - 1)
         ]

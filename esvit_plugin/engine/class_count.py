@@ -2,15 +2,17 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from inspect import isclass
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.registry import DATASETS
 
 from ..type_names import type_name
-from .config_checks import dicts
+from .config_checks import dicts, find_classes
 
 # The first that there is, as a test alone needs no images to train on.
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -24,7 +26,7 @@ def build_dataset(cfg: Config, name: str) -> Any:
         name: Of the loader, such as 'train_dataloader'.
 
     Raises:
-        ValueError: If the data set refuses its images by an assertion.
+        ValueError: If the data set refuses its images by an assertion, or lacks a file.
     """
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     # Data sets may change the settings of what they build.
@@ -33,14 +35,28 @@ def build_dataset(cfg: Config, name: str) -> Any:
         dataset = DATASETS.build(settings)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
-    except AssertionError as error:
-        # That is how mmpretrain's check their files.
+    except (AssertionError, FileNotFoundError) as error:
+        # That is how mmpretrain's check their files; messages of other data sets say
+        # more than the system's.
+        if isinstance(error, FileNotFoundError) and error.errno is None:
+            raise
         raise ValueError(
             f'{name}: {type_name(settings)} refuses its images: '
-            f'{" ".join(str(error).split())}\n'
-            'A folder of classes of your own is a CustomDataset.'
+            f'{" ".join(str(error).split())}\n{_remedy(cfg)}'
         ) from error
     return dataset
+
+
+def _remedy(cfg: Config) -> str:
+    """Which data set takes one's own images."""
+    kinds = find_classes((cfg.get('model') or {}).get('type'), 'mmpretrain')
+    if any(isclass(kind) and issubclass(kind, BaseSelfSupervisor) for kind in kinds):
+        return (
+            'Pre-training needs no labels: in a config of your own, dataset=dict('
+            "_delete_=True, type='UnlabeledFolder', data_root=..., pipeline="
+            '_base_.train_pipeline) takes any folder of images.'
+        )
+    return 'A folder of classes of your own is a CustomDataset.'
 
 
 def hand_on(runner: Runner, built: dict[str, Any]) -> None:

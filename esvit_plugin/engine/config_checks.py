@@ -4,12 +4,14 @@ A message says which setting, its value, and what to write instead.
 """
 
 import difflib
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from ..type_names import type_name
 from .config_arguments import (
@@ -37,6 +39,7 @@ __all__ = [
     'dicts',
     'distance',
     'find_classes',
+    'has_dicts',
     'nearest',
     'similar',
 ]
@@ -227,6 +230,11 @@ def dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
         yield from dicts(child, f'{path}.{name}' if path else str(name))
 
 
+def has_dicts(settings: Any) -> bool:
+    """Whether settings are, or have at any depth, a dict that is not empty."""
+    return any(node for _, node in dicts(settings))
+
+
 def _check_top_level(name: str) -> None:
     known = runner_names()
     if name not in known and name not in VARIABLES and (meant := similar(name, known)):
@@ -234,11 +242,23 @@ def _check_top_level(name: str) -> None:
 
 
 def _check_variable(name: str, old: Config) -> None:
-    """A new variable at the top has no effect unless something reads it."""
-    if name in old or name in runner_names() or name in VARIABLES:
+    """A variable at the top has no effect unless something reads it."""
+    if name in runner_names() or name in VARIABLES:
+        return
+    places = [path for path, node in dicts(old._cfg_dict) if path and name in node]
+    if name in old:
+        # Of dicts there are copies that can be found.
+        if not has_dicts(old[name]):
+            others = ', '.join(f'{path}.{name}' for path in places)
+            print_log(
+                f'--cfg-options {name}: the config file itself uses this variable, and '
+                'has been read: the option changes nothing that was made of it. Set '
+                f'{others or "that"} instead.',
+                logger='current',
+                level=logging.WARNING,
+            )
         return
     meant = similar(name, [*old, *runner_names()])
-    places = [path for path, node in dicts(old._cfg_dict) if path and name in node]
     if meant is None and places:
         meant = f'{min(places, key=lambda p: (p.count("."), p))}.{name}'
     if meant:

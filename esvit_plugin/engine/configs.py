@@ -14,9 +14,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..type_names import type_name
 from .cli import describe
 from .config_checks import PATHS, check_config, check_options, check_paths, dicts
+from .variables import reach_copies
 
 # A link in a checkout.
 CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
@@ -32,6 +32,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     in several data sets. ``--cfg-options data_root=...`` therefore replaces the old
     value in all of them, which mmengine by itself does not do. So does the variable in
     a config that has another as its ``_base_``, if none of its data sets uses it yet.
+    Other variables reach their copies as of ``variables.reach_copies``.
 
     Args:
         path: The config file, or the name of one of this package.
@@ -80,7 +81,7 @@ def apply_options(cfg: Config, options: dict[str, Any] | None, path: str) -> Con
         cfg.data_root = options['data_root']
         if isinstance(old.data_root, str):
             _replace_data_root(cfg, {old.data_root})
-    cfg.merge_from_dict(options)
+    cfg.merge_from_dict(reach_copies(old, options))
     import_custom_modules(cfg, path)
     check_options(old, cfg, options)
     check_config(cfg)
@@ -303,58 +304,6 @@ def import_custom_modules(cfg: Config, path: str) -> None:
                 f'{name} of custom_imports cannot be imported: {error}',
                 logger='current',
                 level=logging.WARNING,
-            )
-
-
-def check_data_given(cfg: Config) -> None:
-    """Refuse a config whose data folder is yet to be given.
-
-    Args:
-        cfg: The config.
-
-    Raises:
-        ValueError: If so; the message names the option to set.
-    """
-    for _, node in dicts(cfg._cfg_dict):
-        # The variable at the top is only a default for the data sets.
-        folder = node.get('data_root') if 'type' in node else None
-        # Others may have whole paths elsewhere.
-        is_needed = cfg.get('data_root') == '' or type_name(node) == 'UnlabeledFolder'
-        if folder == '' and is_needed:
-            raise ValueError(
-                f"{type_name(node)} has no data_root (got ''): pass --cfg-options "
-                'data_root=/path/to/images'
-            )
-
-
-def check_data_roots(cfg: Config) -> None:
-    """Refuse a config whose data folders are not there, before anything is built.
-
-    Args:
-        cfg: The config. Every local ``data_root`` in it is looked at; an empty one is
-            left to its data set, unless the config's own variable is empty, too.
-
-    Raises:
-        FileNotFoundError: If a folder, or its ``data_prefix``, is missing or empty; the
-            message names it and the option to set.
-        ValueError: If the folder is yet to be given.
-    """
-    check_data_given(cfg)
-    for _, node in dicts(cfg._cfg_dict):
-        folder = node.get('data_root') if 'type' in node else None
-        if not folder or '://' in folder or os.path.isfile(folder):
-            continue
-        if not os.path.isdir(folder) or not os.listdir(folder):
-            problem = 'is empty' if os.path.isdir(folder) else 'does not exist'
-            raise FileNotFoundError(
-                f'The data folder {folder} of {type_name(node)} '
-                f'{problem}: pass --cfg-options data_root=/path/to/images'
-            )
-        part = node.get('data_prefix')
-        if isinstance(part, str) and not os.path.isdir(os.path.join(folder, part)):
-            raise FileNotFoundError(
-                f'The data folder {folder} of {type_name(node)} has no folder {part}, '
-                'its data_prefix: move the images there, or pass another data_root.'
             )
 
 

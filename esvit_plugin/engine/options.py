@@ -2,13 +2,19 @@
 
 import argparse
 import os
+import re
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from .config_checks import check_channels, check_work_dir, dicts
-from .configs import check_data_roots, drop_late_schedules, load_config
+from .configs import drop_late_schedules, load_config
+from .data_folders import check_training_data
 from .launch import LAUNCHERS
+
+# A dict, also in a list; mmengine's action would make it a string. Braces alone may be
+# of a file's name, as in epoch_{}.pth.
+_DICT = re.compile(r"""(?:^|[\[(,])['"\s]*(?:dict\(|\{.*\}['"\s]*(?:$|[\]),]))""")
 
 
 class _Options(DictAction):
@@ -17,9 +23,14 @@ class _Options(DictAction):
     def __call__(self, parser: Any, namespace: Any, values: Any, *args: Any) -> None:
         option = self.option_strings[0]
         for text in values:
-            name, sign, _ = text.partition('=')
+            name, sign, value = text.partition('=')
             if not sign or not all(name.split('.')):
                 raise ValueError(f'{option} takes KEY=VALUE, got {text!r}.')
+            if _DICT.search(value):
+                raise ValueError(
+                    f'{option} {text}: a dict is given by its parts, {name}.KEY=VALUE, '
+                    'or in a config file.'
+                )
             try:
                 super().__call__(parser, argparse.Namespace(), [text], *args)
             except (AssertionError, SyntaxError, ValueError, RecursionError):
@@ -149,7 +160,7 @@ def load_run_config(args: argparse.Namespace) -> Config:
     """
     cfg = load_config(args.config, args.cfg_options)
     check_channels(cfg)
-    check_data_roots(cfg)
+    check_training_data(cfg, validates=not getattr(args, 'no_validate', False))
     drop_late_schedules(cfg)
     set_work_dir(cfg, args)
     if 'model' not in cfg:

@@ -74,20 +74,17 @@ class EsViTRunner(Runner):
     def from_cfg(cls, cfg: Any) -> Runner:
         """Build the runner of a config, after checking its names and values."""
         from .class_count import fill_num_classes, hand_on
+        from .config_arguments import runner_names
         from .config_checks import check_channels, check_config
-        from .configs import (
-            check_data_given,
-            drop_late_schedules,
-            expand_home,
-            spread_data_root,
-        )
+        from .configs import drop_late_schedules, expand_home, spread_data_root
+        from .data_folders import check_data_given
 
         check_config(cfg)
         check_channels(cfg)
         if isinstance(cfg, Config):
             # mmpretrain's programs have not done it.
             spread_data_root(cfg)
-            check_data_given(cfg)
+            check_data_given(cfg, [cfg.get(name) for name in runner_names()])
         expand_home(cfg)
         drop_late_schedules(cfg)
         built: dict[str, Any] = {}
@@ -137,12 +134,10 @@ class EsViTRunner(Runner):
         Raises:
             FileNotFoundError: If a data folder of the config is missing or empty.
         """
-        from .configs import check_data_roots
+        from .data_folders import check_training_data
 
-        # mmpretrain's tools have not looked. Only what is used, besides the variable.
-        parts = ('data_root', 'train_dataloader', 'val_dataloader', 'custom_hooks')
-        used = {name: self.cfg.get(name) for name in parts if name in self.cfg}
-        check_data_roots(Config(used))
+        # mmpretrain's tools have not looked.
+        check_training_data(self.cfg)
         try:
             return super().train()
         finally:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import HOOKS, OPTIMIZERS, PARAM_SCHEDULERS
+from mmpretrain.models import MoCoV3
+from mmpretrain.registry import HOOKS, MODELS, OPTIMIZERS, PARAM_SCHEDULERS
 from torch import nn
 
+from ..models.selfsup.mocov3 import cosine_momentum
 from .curves import draw_curves, plain_name
 from .logs import Curve
 
@@ -36,7 +38,7 @@ def read_schedules(cfg: Mapping[str, Any], epoch_length: int) -> dict[str, Curve
     Returns:
         For each quantity its points (epoch, value): 'lr', 'weight_decay', what else of
         the optimiser changes, and what hooks with a method ``schedule`` set, such as
-        'teacher_momentum'.
+        'teacher_momentum', which is also MoCo v3's momentum (one less mmpretrain's).
 
     Raises:
         ValueError: If the config has no epochs or not one optimiser, or a schedule
@@ -63,6 +65,7 @@ def read_schedules(cfg: Mapping[str, Any], epoch_length: int) -> dict[str, Curve
         for iteration in range(max_iters):
             if iteration % stride == 0 or iteration == max_iters - 1:
                 values = {kind: group[kind] for kind in kinds}
+                values |= _momentum(cfg.get('model') or {}, iteration / max_iters)
                 for hook in hooks:
                     values.update(hook.schedule(iteration, epoch_length, max_iters))
                 for key, value in values.items():
@@ -105,6 +108,16 @@ def _schedulers(
         if not hasattr(built, 'need_val_args'):  # which follows a metric
             schedulers.append(built)
     return schedulers
+
+
+def _momentum(model: Mapping[str, Any], share: float) -> dict[str, float]:
+    """The momentum of a MoCo v3 after a share of the training; {} of other models."""
+    kind = model.get('type')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(kind, type) and issubclass(kind, MoCoV3)):
+        return {}
+    ends = model.get('base_momentum', 0.01), model.get('end_momentum', 0.0)
+    return dict(teacher_momentum=1 - cosine_momentum(*ends, share))
 
 
 def _hooks(cfg: Mapping[str, Any], max_iters: int, stride: int) -> list[Any]:

@@ -10,7 +10,8 @@ from PIL import Image
 from support.paths import CONFIGS
 
 from esvit_plugin.datasets import ImageFiles, UnlabeledFolder
-from esvit_plugin.engine.configs import check_data_roots, expand_home, load_config
+from esvit_plugin.engine.configs import expand_home, load_config
+from esvit_plugin.engine.data_folders import check_data_roots
 from esvit_plugin.evaluation.knn import folder_loaders
 
 FOLDER = str(CONFIGS / 'demo' / 'esvit_swin_folder.py')

@@ -85,11 +85,25 @@ def test_options_are_read():
         ('=3', "KEY=VALUE, got '=3'"),
         ('a..b=3', "KEY=VALUE, got 'a..b=3'"),
         ('a=[1,2', r'a=\[1,2: the value cannot be read'),
+        ('a.b=dict(c=1)', r'a.b=dict\(c=1\): a dict is given by its parts, a.b.KEY=V'),
+        ('a=dict(c=1, d=2)', 'a dict is given by its parts, a.KEY=VALUE'),
+        ('a=dict()', 'a dict is given by its parts'),
+        ('a="dict(c=1)"', 'a dict is given by its parts'),
+        ('a={}', 'a dict is given by its parts'),
+        ("a={'c': {'d': 1}}", 'a dict is given by its parts'),
+        ("a=[dict(type='Flip')]", 'a dict is given by its parts'),
+        ("a=1,{'c': 1},2", 'a dict is given by its parts'),
     ],
 )
 def test_options_that_cannot_be_read(word, message):
     with pytest.raises(ValueError, match=message):
         options('b=1', word)
+
+
+def test_names_with_braces_are_no_dicts():
+    names = ('epoch_{}.pth', '{:03d}.pth', 'predict(1)', 'a_dict.pth', '[a{1}.x,b]')
+    for name in names:
+        options(f'a={name}')
 
 
 def test_the_runner_is_that_of_the_config():

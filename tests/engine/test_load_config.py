@@ -4,10 +4,10 @@ import pytest
 from support.paths import ROOT
 
 from esvit_plugin.engine.configs import (
-    check_data_roots,
     drop_late_schedules,
     load_config,
 )
+from esvit_plugin.engine.data_folders import check_data_roots
 
 
 def test_a_run_shorter_than_its_warm_up_keeps_the_warm_up():

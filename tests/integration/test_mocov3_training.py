@@ -236,5 +236,5 @@ def test_the_demo_trains(tmp_path):
     assert 'k-NN, k=20: top-1' in log and 'grad_norm_first: ' in log
     assert not projection.weight.requires_grad
     # It has begun with the weights of the program, and stays there.
-    bound = (6 / (3 * 8**2 + 96)) ** 0.5
+    bound = (6 / (3 * 8**2 + 192)) ** 0.5
     assert 0.98 * bound < projection.weight.abs().max() <= bound

@@ -12,6 +12,8 @@ from support.tools import run
 from esvit_plugin import get_model
 from esvit_plugin.engine.configs import load_config
 from esvit_plugin.evaluation.loading import load_backbone
+from esvit_plugin.models.conversion.renames import VIT as VIT_NAMES
+from esvit_plugin.models.conversion.renames import to_theirs
 
 FOLDER = CONFIGS / 'mocov3'
 TOOL = 'model_converters/esvit_to_mmpretrain.py'
@@ -149,6 +151,24 @@ def test_files_of_its_linear_evaluation(released, tmp_path):
     weights['module.pos_embed'] = torch.randn(1, 197, 192)
     output, _ = convert(tmp_path, dict(epoch=90, state_dict=weights))
     assert "'num_heads': 3" in output
+    assert 'checkpoint of configs/linear.' in output
+
+
+@pytest.mark.parametrize(
+    ('width', 'place'), [(192, 'mae_lite'), (384, 'mocov3/evaluation'), (768, 'linear')]
+)
+def test_where_a_network_of_its_width_is_evaluated(tmp_path, width, place):
+    arch = dict(embed_dims=width, num_layers=1, num_heads=12, feedforward_channels=96)
+    vit = MODELS.build(dict(type='MoCoV3VisionTransformer', arch=arch, img_size=32))
+    released = {
+        f'module.{to_theirs(name, VIT_NAMES)}': value
+        for name, value in vit.state_dict().items()
+    }
+    output, path = convert(tmp_path, dict(epoch=90, state_dict=released))
+    assert f'init_cfg.checkpoint of configs/{place}.' in output
+    # The prefixes that the configs of these folders have
+    names = torch.load(path, weights_only=True)['state_dict']
+    assert {'backbone.cls_token', 'teacher.backbone.cls_token'} <= set(names)
 
 
 def test_a_stem_of_convolutions(released, tmp_path):

@@ -59,6 +59,18 @@ def test_the_papers_schedules(recipe):
     assert set(found) == {'lr', 'weight_decay', 'teacher_momentum', 'teacher_temp'}
 
 
+@pytest.mark.parametrize('kind', ['ReleasedMoCoV3', 'MoCoV3'])
+def test_the_momentum_of_moco_v3(kind):
+    cfg = load_config('mocov3_vit_s', {'model.type': kind})
+    points = dict(read_schedules(cfg, 4)['teacher_momentum'])
+    # The paper's m, 0.99 at first (Section 4.3)
+    assert points[0] == 0.99 and points[150] == pytest.approx(0.995)
+    assert 0.999999 < points[299.75] < 1
+    cfg.model.update(base_momentum=0.2, end_momentum=0.1)
+    points = dict(read_schedules(cfg, 4)['teacher_momentum'])
+    assert points[0] == 0.8 and points[150] == pytest.approx(0.85)
+
+
 def test_a_config_without_epochs_is_refused():
     with pytest.raises(ValueError, match='train_cfg=dict'):
         read_schedules(dict(train_cfg=dict(max_iters=4)), 2)
@@ -81,6 +93,7 @@ def test_the_tool(tmp_path):
     tool, out = 'analysis_tools/draw_schedules.py', tmp_path / 'schedules.png'
     output = run(tool, 'mocov3_vit_s', '-o', out, '--epoch-length=3')
     assert 'learning rate: 2.4e-07 at first, ' in output
+    assert 'teacher momentum: 0.99 at first, ' in output
     wanted = 'max_epochs=300, epochs of 3 iterations (--epoch-length)\n'
     assert output.endswith(wanted)
     assert is_drawn(out)

@@ -65,7 +65,8 @@ class EsViT(BaseSelfSupervisor):
     Raises:
         ValueError: If only one of the region parts is given, if ``region_weight``
             is outside (0, 1], or if the widths of backbone and necks, or the
-            ``out_channels`` of necks and heads, differ.
+            ``out_channels`` of necks and heads, differ; or if ``compile_backbones`` is
+            neither a bool nor a dict.
     """
 
     teacher: nn.ModuleDict
@@ -90,6 +91,12 @@ class EsViT(BaseSelfSupervisor):
         if isinstance(data_preprocessor, dict) or data_preprocessor is None:
             data_preprocessor = dict(data_preprocessor or {})
             data_preprocessor.setdefault('type', 'MultiCropDataPreprocessor')
+        if not isinstance(compile_backbones, bool | dict):
+            raise ValueError(
+                'EsViT: compile_backbones must be True, False or a dict of options of '
+                f'torch.compile, got {compile_backbones!r}. On the command line: '
+                'model.compile_backbones.fullgraph=True'
+            )
         if (region_neck is None) != (region_head is None):
             raise ValueError(
                 'EsViT: region_neck and region_head belong together; give both, or '
@@ -126,9 +133,9 @@ class EsViT(BaseSelfSupervisor):
             # Stochastic depth is the student's alone (Section 3.2).
             if hasattr(layer, 'drop_prob'):
                 layer.drop_prob = 0.0
-        self.compiles_backbones = bool(compile_backbones)
-        if compile_backbones:
-            options = compile_backbones if isinstance(compile_backbones, dict) else {}
+        self.compiles_backbones = compile_backbones is not False
+        if compile_backbones is not False:
+            options = {} if compile_backbones is True else compile_backbones
             for source in ('student', 'teacher'):
                 self.get_backbone(source).compile(**options)
         self.register_load_state_dict_pre_hook(check_checkpoint)

@@ -61,17 +61,21 @@ class MomentumEncoder(BaseAveragedModel):
         max_iters = hub.get_info('max_iters')
         if not max_iters:
             return self.momentum
-        cosine = (1 + math.cos(math.pi * hub.get_info('iter', 0) / max_iters)) / 2
-        return self.end_momentum + (self.momentum - self.end_momentum) * cosine
+        share = hub.get_info('iter', 0) / max_iters
+        return cosine_momentum(self.momentum, self.end_momentum, share)
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Move the parameters; buffers, as statistics of batch norms, are its own.
 
+        The log shows the paper's momentum as ``teacher_momentum``.
+
         Args:
             model: The encoder to follow.
         """
         momentum = self.current_momentum()
+        hub = MessageHub.get_current_instance()
+        hub.update_scalar('train/teacher_momentum', 1 - momentum)
         keys: list[Tensor] = list(self.module.parameters())
         queries: list[Tensor] = list(model.parameters())
         foreach_mul_(keys, 1 - momentum)
@@ -81,6 +85,11 @@ class MomentumEncoder(BaseAveragedModel):
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> Any:
         """Unused: all parameters move at once."""
         raise NotImplementedError
+
+
+def cosine_momentum(start: float, end: float, share: float) -> float:
+    """The momentum, one less the paper's, after a share of the training in [0, 1]."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 @MODELS.register_module()

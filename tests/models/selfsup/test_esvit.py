@@ -1,5 +1,6 @@
 import copy
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from support.training import random_views, small_model
 
+from esvit_plugin.engine.configs import load_config
 from esvit_plugin.models import EsViT, plain_twins
 
 
@@ -89,6 +91,25 @@ def test_regions_alone():
         assert (param.grad is not None) == is_trained, name
     assert not alone.head.center.any() and alone.region_head.center.any()
     assert 0 < losses['region_entropy'] < math.log(32)
+
+
+@pytest.mark.parametrize('value', ['dict(fullgraph=True)', 'True', 1, None, ['eager']])
+def test_other_than_options_of_the_compiler_are_refused(value):
+    with pytest.raises(ValueError, match='EsViT: compile_backbones must be True, Fals'):
+        MODELS.build(dict(small_model(), compile_backbones=value))
+
+
+def test_options_of_the_compiler_on_the_command_line():
+    path = 'model.compile_backbones'
+    cfg = load_config(
+        'esvit_swin_photos', {f'{path}.fullgraph': True, f'{path}.backend': 'eager'}
+    )
+    with mock.patch('torch.compile') as compiler:
+        model = MODELS.build(cfg.model)
+        MODELS.build(dict(small_model(), compile_backbones={}))
+    assert model.compiles_backbones
+    wanted = dict(fullgraph=True, backend='eager')
+    assert [call.kwargs for call in compiler.call_args_list] == [wanted] * 2 + [{}] * 2
 
 
 @pytest.mark.slow

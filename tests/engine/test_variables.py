@@ -1,0 +1,79 @@
+"""``--cfg-options`` of a config's variables."""
+
+import pytest
+
+from esvit_plugin.engine.config_checks import dicts
+from esvit_plugin.engine.configs import load_config
+
+
+def hook_of(cfg):
+    return next(hook for hook in cfg.custom_hooks if hook.type == 'KNNMonitorHook')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'esvit_swin_t',
+        'esvit_swin_photos',
+        'mae_photos',
+        'mocov3_photos',
+        'mocov3_vit_s',
+    ],
+)
+def test_the_loaders_of_the_hook_are_those_of_the_variables(name, capfd):
+    options = {
+        'knn_dataloader.batch_size': 7,
+        'knn_val_dataloader.dataset.indices': 5,
+    }
+    cfg = load_config(name, options)
+    hook = hook_of(cfg)
+    assert hook.train_dataloader == cfg.knn_dataloader
+    assert hook.val_dataloader == cfg.knn_val_dataloader
+    assert hook.train_dataloader.batch_size == 7
+    assert hook.val_dataloader.dataset.indices == 5
+    assert 'indices' not in hook.train_dataloader.dataset
+    assert '--cfg-options' not in ''.join(capfd.readouterr())
+
+
+def test_lists_and_parts_of_variables():
+    hooks = [hook.type for hook in load_config('esvit_swin_t').custom_hooks]
+    number = hooks.index('KNNMonitorHook')
+    cfg = load_config(
+        'esvit_swin_t',
+        {
+            'eval_pipeline.1.scale': 300,
+            'train_pipeline.1.views.0.size': 160,
+            # More than the variable's
+            'knn_dataloader.batch_size': 7,
+            f'custom_hooks.{number}.train_dataloader.batch_size': 9,
+        },
+    )
+    hook = hook_of(cfg)
+    scales = [n['scale'] for _, n in dicts(cfg._cfg_dict) if n.get('edge') == 'short']
+    assert len(scales) == 5 and set(scales) == {300}
+    assert cfg.train_dataloader.dataset.pipeline[1].views[0].size == 160
+    assert (cfg.knn_dataloader.batch_size, hook.train_dataloader.batch_size) == (7, 9)
+    assert hook.val_dataloader.batch_size == 128
+
+
+def test_what_a_runner_reads_has_no_copies():
+    cfg = load_config('linear_swin_photos')
+    assert cfg.test_dataloader == cfg.val_dataloader
+    cfg = load_config('linear_swin_photos', {'val_dataloader.batch_size': 3})
+    assert cfg.val_dataloader.batch_size == 3 != cfg.test_dataloader.batch_size
+
+
+@pytest.mark.parametrize(
+    ('name', 'option', 'remedy'),
+    [
+        ('mocov3_vit_s', 'temperature', 'Set model.head.temperature instead'),
+        ('mocov3_photos', 'hid_channels', 'Set model.neck.hid_channels, model.head.'),
+        ('esvit_swin_photos', 'blur_radius', 'views.0.augment.blur_radius, '),
+    ],
+)
+def test_a_number_that_was_used_already_is_warned_of(name, option, remedy, capfd):
+    load_config(name, {option: 0.5, 'knn_dataloader.batch_size': 4})
+    output = ''.join(capfd.readouterr())
+    assert f'--cfg-options {option}: the config file itself uses' in output
+    assert remedy in output
+    assert output.count('--cfg-options') == 1
