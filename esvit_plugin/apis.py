@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmengine.utils import is_installed
+from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
@@ -51,8 +52,8 @@ def get_model(
             config file (.py, .json, .yaml or .yml); a config; the dict of a model; or
             a model of another package, 'PACKAGE::PATH' or a name of
             ``mmpretrain.list_models()``.
-        checkpoint: A checkpoint of that model to load, a file or a URL; for an
-            ``EsViT`` also one of its backbone alone, which leaves the projection heads
+        checkpoint: A checkpoint of that model to load, a file or a URL; for a model of
+            self-supervision also one of its backbone alone, which leaves all else
             random. Defaults to None, random weights.
 
     Returns:
@@ -102,10 +103,11 @@ def _load_weights(model: Any, weights: dict[str, Any], path: str) -> None:
     try:
         if must_convert(weights, model.state_dict()):
             raise ValueError(convert_first(path))
-        if isinstance(model, EsViT) and load_backbone_alone(model, weights):
+        is_alone = isinstance(model, BaseSelfSupervisor) and hasattr(model, 'backbone')
+        if is_alone and load_backbone_alone(model, weights):
             print_log(
-                f'{path} holds a backbone alone: the features are its own, the '
-                'projection heads are random.',
+                f'{path} holds a backbone alone: the features are its own, all else, '
+                'such as projection heads or decoders, is random.',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -12,7 +12,7 @@ import os
 
 from mmengine.device import get_device
 
-from .. import get_model
+from .. import load_backbone
 from ..datasets import ImageFiles
 from ..engine.cli import check_at_least, check_output
 from ..engine.options import add_config_options, check_out_option
@@ -22,18 +22,21 @@ from ..evaluation.feature_file import (
     FeatureOrigin,
     write_features,
 )
+from ..evaluation.loading import CONFIG_HELP
 from ..models.utils import image_size
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the pre-training, or its name')
+    parser.add_argument('config', help=CONFIG_HELP)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('images', nargs='+', help='images, or folders of images')
     parser.add_argument('-o', '--out', required=True, help='file to write, *.npz')
     parser.add_argument(
-        '--student', action='store_true', help="the student's; default the teacher's"
+        '--student',
+        action='store_true',
+        help="an EsViT's student's; default its teacher's",
     )
     parser.add_argument(
         '--size', type=int, help="side of the images; default the backbone's img_size"
@@ -56,16 +59,14 @@ def main() -> None:
     check_at_least(0, num_workers=args.num_workers)
     check_output(args.out, args.checkpoint, args.config, *args.images)
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
-        model = get_model(config, args.checkpoint)
-    source = 'student' if args.student else 'teacher'
-    size = args.size or image_size(model.get_backbone(source))
+        model = load_backbone(config, args.checkpoint, args.student)
+    size = args.size or image_size(model.backbone)
     images = ImageFiles(args.images, size)
     model.to(get_device())
     write_features(
         model,
         images,
         args.out,
-        source=source,
         keys=args.keys,
         num_blocks=args.num_blocks,
         batch_size=args.batch_size,
@@ -75,7 +76,7 @@ def main() -> None:
             if os.path.isfile(args.config)
             else args.config,
             checkpoint=os.path.abspath(args.checkpoint),
-            source=source,
+            source=model.network,
             size=size,
             folder=os.getcwd(),
             options=args.cfg_options,

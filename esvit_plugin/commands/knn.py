@@ -25,7 +25,7 @@ from ..engine.launch import joined_processes
 from ..engine.options import add_config_options, add_launcher_option
 from ..evaluation.dumped_config import compare_dump
 from ..evaluation.knn import extract_view, find_loaders, folder_loaders, knn_accuracy
-from ..models import EsViT
+from ..evaluation.loading import network_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -96,6 +96,7 @@ def main() -> None:
     args.config = config_path(args.config)
     cfg = load_config(args.config, args.cfg_options)
     merge_args(cfg, args)
+    network_of(cfg, args.student)  # a student that there is not is refused
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     if args.data is None:
         loaders = find_loaders(cfg, args.config)
@@ -118,8 +119,8 @@ def evaluate(cfg: Config, args: argparse.Namespace, loaders: Sequence[dict]) -> 
     with compare_dump(cfg, args.checkpoint):
         model = get_model(cfg, args.checkpoint).to(get_device())
     source = 'student' if args.student else 'teacher'
-    evaluated = source if isinstance(model, EsViT) else 'backbone'
     if is_main_process():
+        evaluated = network_of(cfg, args.student)
         print(f'Extracting the features of the {evaluated}')
     results = knn_accuracy(
         model,

@@ -10,7 +10,7 @@ import argparse
 
 from mmengine.device import get_device
 
-from .. import get_model
+from .. import load_backbone
 from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_at_least, check_output
 from ..engine.options import add_config_options, check_out_option
@@ -77,7 +77,8 @@ def main() -> None:
         check_matplotlib()
     origin = find_origin(args)
     with evaluated_config(origin.config, origin.checkpoint, origin.options) as config:
-        model = get_model(config, origin.checkpoint)
+        student = origin.source == 'student'
+        model = load_backbone(config, origin.checkpoint, student)
     model.to(get_device())
     rows = similar_images(
         model, args.features, args.images, origin, args.num_neighbours

@@ -1,4 +1,4 @@
-"""Write a pre-trained Swin or DeiT backbone as a state dict of timm.
+"""Write a pre-trained Swin or plain ViT backbone as a state dict of timm.
 
 The file holds what ``timm.create_model(...).load_state_dict`` takes; the call to make
 is printed. A name ending in .safetensors makes a file of that format.
@@ -10,11 +10,12 @@ from typing import Any
 import timm
 import torch
 
-from .. import get_model
+from .. import load_backbone
 from ..engine.checkpoints import save_weights
 from ..engine.cli import check_output
 from ..engine.options import add_config_options
 from ..evaluation.dumped_config import evaluated_config
+from ..evaluation.loading import CONFIG_HELP
 from ..models.checks import height_and_width
 from ..models.conversion.timm_export import to_timm
 
@@ -22,19 +23,22 @@ from ..models.conversion.timm_export import to_timm
 def main() -> None:
     """Read CHECKPOINT, convert, compare, write DST."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the pre-training, or its name')
+    parser.add_argument('config', help=CONFIG_HELP)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('dst', help='file to write')
     parser.add_argument(
-        '--student', action='store_true', help="the student's; default the teacher's"
+        '--student',
+        action='store_true',
+        help="an EsViT's student's; default its teacher's",
     )
     add_config_options(parser)
     args = parser.parse_args()
     check_output(args.dst, args.config, args.checkpoint)
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
-        model = get_model(config, args.checkpoint)
-    backbone = model.get_backbone('student' if args.student else 'teacher')
+        backbone = load_backbone(config, args.checkpoint, args.student).backbone
     arguments, state_dict = to_timm(backbone)
+    if hasattr(backbone, 'out_type'):
+        backbone.out_type = 'raw'  # the tokens, as timm's give them
     other: Any = timm.create_model(**arguments)
     other.load_state_dict(state_dict, strict=True)
     other.eval()

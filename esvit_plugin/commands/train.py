@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import AmpOptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 
+from ..engine.checkpoint_paths import check_checkpoints
 from ..engine.launch import prepare_launch
 from ..engine.options import add_launch_options, load_run_config, set_loader_options
 from ..engine.training_data import build_training_runner
@@ -95,5 +96,6 @@ def main() -> None:
     args = parse_args()
     cfg = load_run_config(args)
     merge_args(cfg, args)
+    check_checkpoints(cfg)
     prepare_launch(cfg, args.launcher)
     build_training_runner(cfg).train()

@@ -197,7 +197,8 @@ def _not_loaded(path: str, error: pickle.UnpicklingError) -> ValueError:
     match = re.search(r'GLOBAL ([\w.]+)|[Cc]lass(?:es)? ([\w.]+)', str(error))
     what = next((name for name in match.groups() if name), '') if match else ''
     advice = (
-        " If it is of the authors' program (EsViT's or DINO's), convert it first: "
+        " If it is of a program that saves its options (EsViT's, DINO's, MAE-lite's), "
+        'convert it first: '
         f'{CONVERTER} {path} DST'
         if what == 'argparse.Namespace'
         else ''

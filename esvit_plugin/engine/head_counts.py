@@ -45,7 +45,8 @@ def check_heads(model: nn.Module, path: str | os.PathLike) -> None:
             f'{path} is of a ViT with {stated} attention heads, that of the config has '
             f'{own}. The weights have the same shapes, but the features would mean '
             'nothing. Use a config with an arch of as many heads: MoCo v3 and MAE-lite '
-            'have 12 in ViT-Tiny and Small (configs/mocov3), DeiT 3 and 6.'
+            'have 12 in ViT-Tiny and Small (configs/mocov3, configs/mae_lite), DeiT 3 '
+            'and 6.'
         )
 
 
@@ -58,6 +59,32 @@ def stated_backbone(path: str | os.PathLike) -> dict[str, Any]:
     Returns:
         The config; empty if it does not say.
     """
+    meta = _meta(path)
+    backbone = meta.get('backbone')
+    if not isinstance(backbone, Mapping):
+        backbone = _model(meta).get('backbone')
+    return dict(backbone) if isinstance(backbone, Mapping) else {}
+
+
+def stated_model(path: str | os.PathLike) -> dict[str, Any]:
+    """Config of the model that a checkpoint of a training says it is of.
+
+    Args:
+        path: As for :func:`stated_backbone`.
+
+    Returns:
+        The config; empty if it does not say.
+    """
+    return _model(_meta(path))
+
+
+def _model(meta: Mapping[str, Any]) -> dict[str, Any]:
+    text = meta.get('cfg')
+    settings = read_settings(text) if isinstance(text, str) else None
+    return dict(settings['model']) if settings else {}
+
+
+def _meta(path: str | os.PathLike) -> Mapping[str, Any]:
     path = os.path.expanduser(os.fspath(path))
     if not os.path.isfile(path) or path.endswith('.safetensors'):
         return {}
@@ -65,12 +92,7 @@ def stated_backbone(path: str | os.PathLike) -> dict[str, Any]:
         meta = load_checkpoint_file(path, mmap=True, released=True).get('meta')
     except ValueError:
         return {}  # loading says what is wrong, or reads older formats
-    meta = meta if isinstance(meta, Mapping) else {}
-    backbone = meta.get('backbone')
-    if not isinstance(backbone, Mapping) and isinstance(meta.get('cfg'), str):
-        settings = read_settings(meta['cfg']) or {}
-        backbone = settings.get('model', {}).get('backbone')
-    return dict(backbone) if isinstance(backbone, Mapping) else {}
+    return meta if isinstance(meta, Mapping) else {}
 
 
 def _heads(backbone: Mapping[str, Any]) -> int | None:

@@ -180,6 +180,7 @@ class CheckedPretrainedInit(PretrainedInit):
         """Load the weights of ``module``.
 
         Raises:
+            FileNotFoundError: If there is no such file.
             ValueError: As of :func:`refuse_misfits` and, with ``keep_blocks``, of
                 :func:`~esvit_plugin.engine.keep_blocks.keep_first`.
         """
@@ -188,4 +189,10 @@ class CheckedPretrainedInit(PretrainedInit):
             if self.keep_blocks is not None:
                 kept = keep_first(module, self.keep_blocks, self.checkpoint)
                 stack.enter_context(kept)
-            super().__call__(module)
+            try:
+                super().__call__(module)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f'{error} init_cfg.checkpoint of the {type(module).__name__} names '
+                    'it: train or download it first, or name another there.'
+                ) from error

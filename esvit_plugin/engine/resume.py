@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 from torch.optim import Optimizer
 
+from ..models.frozen_teacher import FrozenTeacher
 from .checkpoints import find_damage, list_checkpoints, load_checkpoint_file
+from .loops import ResumableTrainLoop
 
 POINTER = 'last_checkpoint'
 
@@ -172,6 +175,33 @@ def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         for name, value in new.items()
         if name in old and old[name] != value
     )
+
+
+def run_settings(runner: Runner) -> dict[str, Any]:
+    """What decides the course of a run, to be compared when it is resumed."""
+    loader = runner.train_dataloader
+    settings: dict[str, Any] = {
+        'batch size per process': loader.batch_size,
+        'processes': get_world_size(),
+        'images': len(loader.dataset),
+        'drop_last': loader.drop_last,
+        'epochs': runner.max_epochs,
+    }
+    if isinstance(runner.train_loop, ResumableTrainLoop):
+        settings['iterations per epoch'] = len(loader)
+    for module in runner.model.modules():
+        if isinstance(module, FrozenTeacher):
+            # Its weights are not in the checkpoint of the run.
+            settings['teacher'] = module.checkpoint
+            if hasattr(module, 'backbone_cfg'):
+                settings['arch of the teacher'] = str(module.backbone_cfg.get('arch'))
+    for name, part in wrapper_parts(runner.optim_wrapper).items():
+        group = configured_groups(part.optimizer)[0]
+        prefix = f'{name}.' if name else ''
+        for key in ('lr', 'weight_decay'):
+            if isinstance(group.get(key), (int, float)):
+                settings[f'{prefix}{key}'] = group[key]
+    return settings
 
 
 def wrapper_parts(wrapper: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import get_rank, get_world_size, master_only
+from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
@@ -28,12 +28,11 @@ from .resume import (
     Position,
     agree_on_newest,
     check_resumable,
-    configured_groups,
     describe_changes,
     find_position,
     replay_schedules,
     resume_optimizers,
-    wrapper_parts,
+    run_settings,
 )
 
 # Default hooks that mmengine has without being told; it drops these alone by None.
@@ -132,10 +131,13 @@ class EsViTRunner(Runner):
         """Train; afterwards, or after an error, let go of signals.
 
         Raises:
-            FileNotFoundError: If a data folder of the config is missing or empty.
+            FileNotFoundError: If a data folder of the config is missing or empty, or a
+                checkpoint that its model begins with.
         """
+        from .checkpoint_paths import check_checkpoints
         from .data_folders import check_training_data
 
+        check_checkpoints(self.cfg)
         # mmpretrain's tools have not looked.
         check_training_data(self.cfg)
         try:
@@ -363,27 +365,6 @@ def save_whole(
         raise OSError(
             f'{error} Older checkpoints are whole: make room and go on with --resume.'
         ) from error
-
-
-def run_settings(runner: Runner) -> dict[str, Any]:
-    """What decides the course of a run, to be compared when it is resumed."""
-    loader = runner.train_dataloader
-    settings: dict[str, Any] = {
-        'batch size per process': loader.batch_size,
-        'processes': get_world_size(),
-        'images': len(loader.dataset),
-        'drop_last': loader.drop_last,
-        'epochs': runner.max_epochs,
-    }
-    if isinstance(runner.train_loop, ResumableTrainLoop):
-        settings['iterations per epoch'] = len(loader)
-    for name, part in wrapper_parts(runner.optim_wrapper).items():
-        group = configured_groups(part.optimizer)[0]
-        prefix = f'{name}.' if name else ''
-        for key in ('lr', 'weight_decay'):
-            if isinstance(group.get(key), (int, float)):
-                settings[f'{prefix}{key}'] = group[key]
-    return settings
 
 
 def _checkpoint_folder(runner: Runner) -> str:

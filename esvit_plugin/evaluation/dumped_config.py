@@ -25,6 +25,8 @@ MAX_DIFFERENCES = 3
 _NO_SETTINGS = (
     *('init_cfg', '_scope_', 'with_cp', 'frozen_stages', 'compile_backbones'),
     *('drop_path_rate', 'drop_rate', 'attn_drop_rate'),
+    # Who teaches, and how much, is no part of the network that learned.
+    *('target_generator', 'teacher', 'distill_weight'),
 )
 _NOT_SET = object()
 

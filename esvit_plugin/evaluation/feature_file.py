@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..datasets import ImageFiles, collate_images
 from ..engine.checkpoints import atomic_file
-from ..models import EsViT
 from ..models.last_blocks import LastBlocks
+from ..models.view_and_regions import split_features, take_view
 from .extraction import FeatureBank, run_batches
+from .frozen import FrozenBackbone
 
 KEYS = ('pooled', 'regions', 'last_blocks')
 _TOOL = 'esvit features'
@@ -27,7 +28,8 @@ class FeatureOrigin(NamedTuple):
     Attributes:
         config: Path of the model's config, or its name.
         checkpoint: Path of its checkpoint.
-        source: 'teacher' or 'student'. Defaults to 'teacher'.
+        source: 'teacher' or 'student' of an EsViT, else 'backbone'. Defaults to
+            'teacher'.
         size: Side of the images in pixels. Defaults to None, what the backbone was
             made for.
         folder: What relative paths of images start from; '' means here.
@@ -43,10 +45,9 @@ class FeatureOrigin(NamedTuple):
 
 
 def write_features(
-    model: EsViT,
+    model: FrozenBackbone,
     images: ImageFiles,
     out: str,
-    source: str = 'teacher',
     keys: Sequence[str] = KEYS,
     num_blocks: int = 4,
     batch_size: int = 32,
@@ -60,10 +61,9 @@ def write_features(
     the file, into one ending in .partial.npz.
 
     Args:
-        model: The model, on the device to be used.
+        model: What ``load_backbone`` gives, on the device to be used.
         images: The images.
         out: The file, ending in .npz.
-        source: 'teacher' or 'student'. Defaults to 'teacher'.
         keys: Of 'pooled' (N, C), 'regions' (N, T, C), the positions of the last map
             row by row, and 'last_blocks' (N, D), the pooled outputs of the last
             blocks. Defaults to all.
@@ -74,19 +74,25 @@ def write_features(
             Defaults to None, not known.
 
     Raises:
-        ValueError: If no image could be read, or there are not so many blocks.
+        ValueError: If no image could be read, there are not so many blocks, or the
+            backbone has no regions; the message says what to do.
         OSError: If the file cannot be written.
     """
     loader = DataLoader(
         images, batch_size, num_workers=num_workers, collate_fn=collate_images
     )
-    last = LastBlocks(model.get_backbone(source), num_blocks)
+    backbone = model.backbone
+    last = LastBlocks(backbone, num_blocks)
 
     def extract(inputs: Tensor) -> dict[str, Tensor]:
-        with last:
-            pooled, regions = model.encode(inputs, source)
-        features = dict(pooled=pooled, regions=regions, last_blocks=last.features())
-        return {key: features[key] for key in keys}
+        with model.checked(inputs), last:
+            outputs = backbone(inputs)
+        features = dict(
+            pooled=lambda: take_view(backbone, outputs),
+            regions=lambda: _regions(backbone, outputs),
+            last_blocks=last.features,
+        )
+        return {key: features[key]() for key in keys}
 
     bank = FeatureBank(len(images))
     known = {} if origin is None else origin._asdict()
@@ -110,6 +116,15 @@ def write_features(
     _save(out, images.paths, bank, keys, known)
     with contextlib.suppress(FileNotFoundError):
         os.remove(partial)
+
+
+def _regions(backbone: nn.Module, outputs: Any) -> Tensor:
+    try:
+        return split_features(backbone, outputs)[1]
+    except ValueError as error:
+        raise ValueError(
+            f'{error} Or leave the regions out: --keys pooled last_blocks.'
+        ) from error
 
 
 def _save(

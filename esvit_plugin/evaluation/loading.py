@@ -20,6 +20,14 @@ from ..engine.cli import Failure
 from ..engine.head_counts import check_heads
 from ..models import EsViT
 from ..models.conversion.backbones import backbone_from_released, rename_released
+from ..models.conversion.names import (
+    STUDENT,
+    TEACHER,
+    convert_first,
+    is_backbone_alone,
+    is_mocov3,
+    must_convert,
+)
 from ..models.strict_loading import check_bias_tables
 from ..type_names import type_name
 from .frozen import FrozenBackbone
@@ -191,7 +199,12 @@ def _recognised(
     weights: dict[str, Tensor], checkpoint: str
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     """The backbone that plain weights are of, and its weights."""
-    if any(name.startswith('backbone.') for name in weights):
+    if is_mocov3(weights):
+        raise ValueError(
+            f'{convert_first(checkpoint)}, then give the config of that MoCo v3 '
+            f'instead of {AUTO}.'
+        )
+    if any(name.startswith(STUDENT) for name in weights):
         raise ValueError(
             f'{checkpoint} has weights by the names of OpenMMLab (backbone.*), which '
             'do not tell the architecture: give the config of its model instead of '
@@ -249,13 +262,16 @@ def _backbone_weights(
     backbone: nn.Module, weights: dict[str, Tensor], checkpoint: str
 ) -> dict[str, Tensor]:
     """The weights of a config's backbone, renamed to its own names if need be."""
-    if any(name.startswith('teacher.backbone.') for name in weights):
+    has_teacher = any(name.startswith(TEACHER) for name in weights)
+    if has_teacher and not is_backbone_alone(weights):
         raise ValueError(
             f'{checkpoint} has a student and a teacher: give the config of that EsViT, '
             'or take the backbone out with esvit extract-backbone.'
         )
-    prefix = 'backbone.'
-    kept = {n.removeprefix(prefix): v for n, v in weights.items() if prefix == n[:9]}
+    prefix = STUDENT
+    kept = {
+        n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)
+    }
     if not kept:
         own = set(backbone.state_dict())
         kept = {
@@ -265,6 +281,8 @@ def _backbone_weights(
             # Names that are not known either: loading says what is missing.
             with contextlib.suppress(ValueError):
                 kept = rename_released(_without_heads(kept))
+        if not own & set(kept) and must_convert(weights, own):
+            raise ValueError(convert_first(checkpoint))
     if isinstance(backbone, SwinTransformer):
         # Old checkpoints call the last norm 'norm'. mmpretrain renames it when it loads
         # a Swin, but not when it loads a class derived from that.

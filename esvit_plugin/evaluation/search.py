@@ -65,7 +65,8 @@ def similar_images(
     """Find the images of a file of features that are most similar to others.
 
     Args:
-        model: The ``EsViT`` that the file was written with.
+        model: The ``FrozenBackbone`` that the file was written with, as
+            ``load_backbone`` gives it.
         features_file: What ``esvit features`` wrote.
         images: Files.
         origin: How the features were made: ``read_origin`` of the file.
@@ -86,7 +87,7 @@ def similar_images(
     neighbours = []
     for image in images:
         inputs = prepare_images(image, model, origin.size)
-        query = model.extract_feat(inputs, origin.source)[0].float().cpu().numpy()
+        query = model.extract_feat(inputs)[0].float().cpu().numpy()
         others = np.flatnonzero(places != os.path.abspath(os.path.expanduser(image)))
         order, similarities = nearest(query, features[others], num_neighbours)
         nearby = [paths[row] for row in others[order]]

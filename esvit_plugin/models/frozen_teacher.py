@@ -37,6 +37,14 @@ class FrozenTeacher(BaseModule):
         """Weights of the file in the names of the network, without all others."""
         return weights
 
+    def check(self, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Refuse a file that fits by its shapes alone; nothing is refused here.
+
+        Args:
+            network: The network of ``build``.
+            weights: All weights of the file, by its names.
+        """
+
     def init_weights(self) -> None:
         """Read the weights, so that a wrong file shows before the training."""
         _ = self.network
@@ -46,17 +54,28 @@ class FrozenTeacher(BaseModule):
         """The network in evaluation mode, without gradients.
 
         Raises:
-            ValueError: If the file has no such network.
+            ValueError: If the file has no such network, or of another method.
             FileNotFoundError: If there is no file.
         """
         if not self._networks:
             network = self.build()
-            weights = self.rename(read_weights(self.checkpoint))
-            _load(network, weights, self.checkpoint)
+            weights = self._read()
+            self.check(network, weights)
+            _load(network, self.rename(weights), self.checkpoint)
             network.requires_grad_(False)
             network.eval()
             self._networks = (network,)
         return self._networks[0]
+
+    def _read(self) -> dict[str, Tensor]:
+        try:
+            return read_weights(self.checkpoint)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{error} It is to be the teacher, the checkpoint of a '
+                f'{type(self).__name__} in the config: train or download it first, or '
+                'name another there.'
+            ) from error
 
     def network_on(self, device: torch.device) -> Any:
         """The network on the device of its images."""

@@ -96,6 +96,16 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(name, teacher, tmp_path):
     assert not any('target_generator' in key for key in saved)
 
 
+def test_another_teacher_is_named_on_resume(teacher, tmp_path):
+    train(tmp_path / 'run', small_distilled(teacher), stop=1)
+    other = tmp_path / 'other.pth'
+    other.write_bytes(teacher.read_bytes())
+    train(tmp_path / 'run', small_distilled(other), resume=True)
+    logs = ''.join(path.read_text() for path in (tmp_path / 'run').glob('*/*.log'))
+    (line,) = [one for one in logs.splitlines() if 'Other settings' in one]
+    assert line.endswith(f'Other settings than before: teacher {teacher} -> {other}.')
+
+
 class MaskByImage(MAELiteViT):
     """Which patches are kept follows from the image, in whatever process it is."""
 

@@ -67,6 +67,10 @@ def test_models_are_compared_as_data():
         ('model.backbone.dims', [1, 2], [1]),
         ('model.head.losses.1.weight', 2, 3),
     ]
+    # Who teaches is no part of the evaluated network.
+    teacher = dict(type='MAETeacher', checkpoint='b.pth')
+    taught = dict(model, target_generator=teacher, teacher=teacher, distill_weight=2)
+    assert differences(taught, model) == differences(model, taught) == []
     # Of another class all is different, which is said once.
     other = changed(same, **{'backbone.type': 'Conv', 'backbone.dims': [1]})
     (found,) = differences(model, other)

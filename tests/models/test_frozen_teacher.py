@@ -3,8 +3,9 @@
 import pytest
 import timm
 import torch
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
-from support.mae import ARCH, GRID, small_mae
+from support.mae import ARCH, GRID, small_distilled, small_mae
 from timm.models.vision_transformer import VisionTransformer
 
 from esvit_plugin.models import MAETeacher, TIMMTeacher
@@ -88,7 +89,7 @@ def test_weights_that_timm_downloads(tmp_path, monkeypatch):
 
 def test_wrong_files_are_refused(tmp_path):
     path = tmp_path / 'teacher.pth'
-    with pytest.raises(FileNotFoundError, match=r'teacher\.pth'):
+    with pytest.raises(FileNotFoundError, match=r'teacher\.pth\. It is to be the t'):
         scores(path)
     weights = timm_vit().state_dict()
     torch.save({n: v for n, v in weights.items() if 'blocks.1' not in n}, path)
@@ -123,3 +124,100 @@ def test_the_teacher_follows_its_images(tmp_path):
     order = ORDER.to('meta')
     assert teacher(IMAGES.to('meta'), order).shape == (2, 4, 5, 5)
     assert {p.device.type for p in teacher.network.parameters()} == {'meta'}
+
+
+def contrastive(weights):
+    """The same encoder as a MoCo v3 of this package has it."""
+    kept = {f'backbone.{name}': value for name, value in weights.items()}
+    names = ('neck.fc0.weight', 'head.predictor.fc0.weight')
+    return kept | dict.fromkeys(names, torch.zeros(2))
+
+
+OTHERS = {
+    'head.predictor.fc0': contrastive,
+    'head.weight': lambda w: w | {'head.weight': torch.zeros(1000, 48)},
+    'fc.bias': lambda w: w | {'fc.bias': torch.zeros(1000)},
+    'model.head.bias': lambda w: (
+        {f'module.model.{n}': v for n, v in w.items()}
+        | {'module.model.head.bias': torch.zeros(5)}
+    ),
+    'base_encoder.x': lambda w: w | {'base_encoder.x': torch.zeros(5)},
+    'momentum_encoder.x': lambda w: w | {'momentum_encoder.x': torch.zeros(5)},
+    'neck.fc0.weight': lambda w: (
+        {f'backbone.{n}': v for n, v in w.items()} | {'neck.fc0.weight': torch.ones(2)}
+    ),
+    'teacher.neck.x': lambda w: (
+        {f'backbone.{n}': v for n, v in w.items()} | {'teacher.neck.x': torch.ones(2)}
+    ),
+}
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_encoders_of_other_methods_are_refused(tmp_path, name):
+    path = tmp_path / 'teacher.pth'
+    ours = name.startswith(('head.pred', 'neck', 'teacher'))
+    plain = encoder().backbone.state_dict() if ours else timm_vit().state_dict()
+    torch.save(dict(state_dict=OTHERS[name](plain)), path)
+    message = rf'teacher\.pth is no masked autoencoder: it has .*{name}.*Set model\.'
+    with pytest.raises(ValueError, match=message):
+        scores(path)
+
+
+def test_what_the_file_says_of_itself_counts(tmp_path):
+    path = tmp_path / 'teacher.pth'
+    weights = encoder().state_dict()
+
+    def save(model=None, **meta):
+        if model:
+            meta['cfg'] = Config(dict(model=model)).pretty_text
+        torch.save(dict(state_dict=weights, meta=meta), path)
+
+    save(small_mae())
+    wanted = scores(path)
+    for model in (small_distilled('a.pth'), small_mae(type='MAEViT')):
+        save(model)
+        assert torch.equal(scores(path), wanted)
+    save(dict(small_mae(), type='MoCoV3'))
+    with pytest.raises(ValueError, match='no masked .*: its config is of a MoCoV3'):
+        scores(path)
+    arch = dict(ARCH, num_heads=6)
+    save(small_mae(arch=arch))
+    heads = 'model.target_generator.* with 6 attention heads, that of the config has 4'
+    with pytest.raises(ValueError, match=heads):
+        scores(path)
+    # Of a backbone alone
+    weights = encoder().backbone.state_dict()
+    for kind in ('MAELiteViT', 'VisionTransformer'):
+        save(backbone=dict(type=kind, arch=ARCH))
+        assert torch.equal(scores(path), wanted)
+    save(backbone=dict(type='MoCoV3VisionTransformer', arch=ARCH))
+    with pytest.raises(ValueError, match='its config is of a MoCoV3VisionTransformer'):
+        scores(path)
+    save(backbone=dict(type='MAELiteViT', arch=arch))
+    with pytest.raises(ValueError, match=heads):
+        scores(path)
+
+
+def test_encoders_of_mae_alone(tmp_path):
+    path = tmp_path / 'teacher.pth'
+    weights = timm_vit().state_dict()
+    torch.save(dict(model=weights), path)
+    wanted = scores(path)
+    norms = {f'fc_norm.{n}': torch.zeros(48) for n in ('weight', 'bias')}
+    torch.save(dict(model=weights | norms), path)
+    assert torch.equal(scores(path), wanted)
+    ours = encoder().backbone.state_dict()
+    torch.save(ours, path)
+    wanted = scores(path)
+    # As esvit convert writes a backbone
+    prefixes = ('backbone.', 'teacher.backbone.')
+    both = {f'{prefix}{n}': v for prefix in prefixes for n, v in ours.items()}
+    torch.save(dict(state_dict=both), path)
+    assert torch.equal(scores(path), wanted)
+
+
+def test_distilled_ones_teach(tmp_path):
+    path = tmp_path / 'dmae.pth'
+    model = MODELS.build(small_distilled('nowhere.pth'))
+    torch.save(dict(state_dict=model.state_dict()), path)
+    assert scores(path).shape == (2, 4, 5, 5)

@@ -14,7 +14,7 @@ def small_mae(**backbone: Any) -> dict[str, Any]:
     """Config of a masked autoencoder of 16 patches that trains in milliseconds."""
     return dict(
         type='MAE',
-        backbone=dict(type='MAELiteViT', arch=dict(ARCH), **GRID, **backbone),
+        backbone={'type': 'MAELiteViT', 'arch': dict(ARCH), **GRID, **backbone},
         neck=dict(
             type='MAELiteDecoder',
             num_patches=16,

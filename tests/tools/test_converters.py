@@ -253,17 +253,18 @@ def test_an_interruption_leaves_whole_features_alone(tmp_path):
     out, part = tmp_path / 'out.npz', tmp_path / 'out.partial.npz'
     options = ('--size=64', '--batch-size=1', '--num-workers=0', '--keys', 'pooled')
     args = ('extract_features.py', config, checkpoint, tmp_path, '-o', out, *options)
-    encode, calls = type(model).encode, []
+    backbone, calls = type(model.backbone), []
+    forward = backbone.forward
 
     def interrupted(self, *args):
         calls.append(args)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return encode(self, *args)
+        return forward(self, *args)
 
     out.write_bytes(b'older')
     with (
-        mock.patch.object(type(model), 'encode', interrupted),
+        mock.patch.object(backbone, 'forward', interrupted),
         pytest.raises(SystemExit) as end,
     ):
         run(*args)

@@ -98,6 +98,12 @@ class EsViTVisualizationHook(Hook):
                 f'{", ".join(self.sources)}.'
             )
         model = unwrap_model(runner)
+        if not hasattr(model, 'teacher'):
+            raise ValueError(
+                'EsViTVisualizationHook draws the teacher of an EsViT, and a '
+                f'{type(model).__name__} has none: leave it out of custom_hooks, and '
+                'draw checkpoints with esvit attention and esvit correspondence.'
+            )
         if self.queries and has_attention(model.teacher['backbone']):
             with _evaluating(model.teacher):
                 attention = _attention(model, self._pairs[0].views[0])

@@ -1,18 +1,24 @@
 """Checkpoints of MAE-lite's program, and encoders of MAE from anywhere."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from .backbones import check_fit
+from .names import is_backbone_alone
 from .renames import MAE_DECODER, VIT, to_ours
 
 # Before the names of the network that is trained, and of D-MAE's teacher.
 _STUDENT, _TEACHER, _ADAPTER = 'model.', 'tch_model.', 'attn_adapter.'
 # MAE's names of what is not the encoder, which mmpretrain has in the neck.
 _DECODER = ('decoder_', 'mask_token')
+# Parts that a MAE lacks: classifiers, and the networks of contrastive methods.
+_FOREIGN = (
+    *('head.', 'head_dist.', 'fc.', 'predictor.'),
+    *('momentum_encoder.', 'base_encoder.', 'teacher.', 'student.'),
+)
 # All encoders of MAE-lite's program, whatever their width.
 _HEADS = 12
 # Channels of a head of the decoder.
@@ -78,8 +84,26 @@ def encoder_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 for name, value in short.items()
                 if name.startswith(prefix)
             }
-    others = (*_DECODER, 'head.')
+    others = (*_DECODER, 'head.', 'fc_norm.')
     return {to_ours(n, VIT): v for n, v in short.items() if not n.startswith(others)}
+
+
+def foreign_tensors(weights: Iterable[str]) -> list[str]:
+    """Names of weights that a MAE does not have, and its encoder neither.
+
+    A ViT of another method has an encoder of the same names and shapes; what the method
+    has besides tells it.
+
+    Args:
+        weights: Names as for :func:`encoder_weights`.
+    """
+    if is_backbone_alone(weights):
+        return []
+    short = {name: _bare(name).removeprefix(_STUDENT) for name in weights}
+    neck = [name for name, bare in short.items() if bare.startswith('neck.')]
+    if any('neck.decoder_' in name for name in neck):
+        neck = []
+    return [name for name, bare in short.items() if bare.startswith(_FOREIGN)] + neck
 
 
 def _bare(name: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .backbones import backbone_from_released, check_fit
-from .names import find_network
+from .names import find_network, is_mocov3
 
 # Networks of the program, and the prefixes of their backbone and projector here.
 _NETWORKS = {
@@ -25,9 +25,7 @@ _WRAPPER = 'module.'
 def is_mocov3_training(checkpoint: Mapping[str, Any]) -> bool:
     """Whether it is a checkpoint of the program's pre-training."""
     network = find_network(checkpoint)
-    return network is not None and any(
-        name.removeprefix(_WRAPPER).startswith('base_encoder.') for name in network[1]
-    )
+    return network is not None and is_mocov3(network[1])
 
 
 def mocov3_from_released(

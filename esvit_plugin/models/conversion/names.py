@@ -1,4 +1,4 @@
-"""How to know weights of the authors' programs, EsViT's and DINO's, by their names."""
+"""How to know weights of the programs that this package converts, by their names."""
 
 import os
 import re
@@ -21,6 +21,8 @@ MARKERS = {
     'VisionTransformer': 'blocks.0.attn.qkv.weight',
     'ResNet': 'layer1.0.conv1.weight',
 }
+# What MoCo v3's program calls the network that is trained.
+_MOCOV3 = ('base_encoder.', 'module.base_encoder.')
 # Put before names by torch's DDP, by DINO's wrapper for views of several sizes (twice
 # around a ResNet), by torch.compile and by MAE-lite, in any order. No name of a
 # backbone or a head of the programs begins like this.
@@ -90,6 +92,21 @@ def is_released_training(content: Mapping[str, Any]) -> bool:
     )
 
 
+def is_mocov3(names: Iterable[str]) -> bool:
+    """Whether these are names of a pre-training of MoCo v3's program."""
+    return any(name.startswith(_MOCOV3) for name in names)
+
+
+def is_backbone_alone(names: Iterable[str]) -> bool:
+    """Whether these are a teacher's backbone and a student's, and nothing else.
+
+    Such are the files that ``esvit convert`` makes of a backbone; both are the same.
+    """
+    kept = [name for name in names if not name.startswith('data_preprocessor.')]
+    alone = all(name.startswith((TEACHER, STUDENT)) for name in kept)
+    return alone and any(name.startswith(TEACHER) for name in kept)
+
+
 def must_convert(content: Mapping[str, Any], own: Iterable[str] = ()) -> bool:
     """Whether weights have released names where a model needs others.
 
@@ -101,6 +118,8 @@ def must_convert(content: Mapping[str, Any], own: Iterable[str] = ()) -> bool:
     if network is None:
         return False
     names = set(network[1])
+    if is_mocov3(names):
+        return not is_mocov3(own)
     family = find_family(names)
     marker = MARKERS.get(family or '', '')
     if family == 'ResNet' and {marker, f'{STUDENT}{marker}'} & names:
@@ -116,8 +135,9 @@ def convert_first(path: str | os.PathLike | None = None) -> str:
     """
     name = None if path is None else os.fspath(path)
     return (
-        f"{name or 'It'} has the names of the authors' program (EsViT's or DINO's) or "
-        f'of timm. Convert it first: {CONVERTER} {name or "SRC"} DST'
+        f"{name or 'It'} has the names of the program that trained it (EsViT's, "
+        f"DINO's, MAE-lite's or MoCo v3's) or of timm. Convert it first: {CONVERTER} "
+        f'{name or "SRC"} DST'
     )
 
 

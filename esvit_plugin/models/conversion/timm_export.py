@@ -5,9 +5,12 @@ from collections import OrderedDict
 from typing import Any
 
 from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.selfsup import MAEViT, MoCoV3ViT
 from torch import Tensor, nn
 
 from ..backbones.dino_vit import DINOVisionTransformer
+from ..backbones.mae_vit import MAELiteViT
+from ..backbones.mocov3_vit import MoCoV3VisionTransformer
 from ..backbones.swin import EsViTSwin
 from .renames import SWIN, VIT, to_theirs
 from .swin import released_merge_order
@@ -31,12 +34,19 @@ _VIT_MODELS = {
     for size, width, heads in (('tiny', 192, 3), ('small', 384, 6), ('base', 768, 12))
 }
 
+# Plain ViTs, which differ in what they are trained for alone.
+_VITS = (
+    *(VisionTransformer, DINOVisionTransformer, MoCoV3VisionTransformer),
+    *(MoCoV3ViT, MAEViT, MAELiteViT),
+)
+
 
 def to_timm(backbone: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Write a Swin or a ViT in timm's names.
 
     Args:
-        backbone: An ``EsViTSwin`` or mmpretrain's ``VisionTransformer``.
+        backbone: An ``EsViTSwin``, mmpretrain's ``VisionTransformer`` or one of its
+            kinds for DINO, MoCo v3 or MAE.
 
     Returns:
         Arguments of ``timm.create_model``, and the state dict that the model it
@@ -47,12 +57,30 @@ def to_timm(backbone: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     if isinstance(backbone, EsViTSwin):
         return _swin_arguments(backbone), _swin_weights(backbone)
-    if type(backbone) in (VisionTransformer, DINOVisionTransformer):
+    if isinstance(backbone, VisionTransformer) and type(backbone) in _VITS:
+        _check_plain(backbone)
         return _vit_arguments(backbone), _vit_weights(backbone)
     raise ValueError(
         f'timm has no equal of {type(backbone).__name__}; only an EsViTSwin or a '
-        'VisionTransformer (DeiT) can be written for it.'
+        'plain VisionTransformer (DeiT, MoCo v3, MAE) can be written for it.'
     )
+
+
+def _check_plain(backbone: VisionTransformer) -> None:
+    """Refuse a ViT with options that timm's lacks."""
+    options = {
+        'conv_stem=True': getattr(backbone, 'conv_stem', False),
+        'with_cls_token=False': backbone.cls_token is None,
+        'final_norm=False': not backbone.final_norm,
+        # It normalises the mean of the patches.
+        "out_type='avg_featmap'": backbone.out_type == 'avg_featmap',
+    }
+    if lacking := [option for option, is_set in options.items() if is_set]:
+        raise ValueError(
+            f'timm has no equal of this {type(backbone).__name__} with '
+            f'{", ".join(lacking)}; only plain ViTs with a class token, whose tokens '
+            'are normalised, can be written for it.'
+        )
 
 
 def _arguments(

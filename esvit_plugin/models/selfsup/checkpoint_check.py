@@ -105,14 +105,14 @@ def _check_shapes(
 
 
 def load_backbone_alone(model: Any, weights: Mapping[str, Any]) -> bool:
-    """Load student's and teacher's backbone from weights that have nothing else.
+    """Load the backbone of a model from weights that have nothing else.
 
     Such are the files of ``extract_backbone.py``, and those that
-    ``esvit_to_mmpretrain.py`` makes of backbone files. The projection heads stay as
-    they are, so that the model gives features and no losses.
+    ``esvit_to_mmpretrain.py`` makes of backbone files. All else, such as projection
+    heads, stays as it is, so that the model gives features and no losses.
 
     Args:
-        model: An ``EsViT``.
+        model: A model of self-supervision; an ``EsViT`` gets student's and teacher's.
         weights: Tensors by name: those of a backbone, with or without the prefixes
             ``backbone.`` and ``teacher.backbone.``.
 
@@ -132,10 +132,10 @@ def load_backbone_alone(model: Any, weights: Mapping[str, Any]) -> bool:
         return False
     teacher = named or parts['']
     student = parts[STUDENT] or teacher
-    for backbone, values in (
-        (model.get_backbone('teacher'), teacher),
-        (model.get_backbone('student'), student),
-    ):
+    pairs = [(model.backbone, student)]
+    if hasattr(model, 'get_backbone'):
+        pairs.append((model.get_backbone('teacher'), teacher))
+    for backbone, values in pairs:
         _check_backbone(backbone, values)
         check_bias_tables(backbone.state_dict(), values)
         load_state_dict(backbone, dict(values))

@@ -1,17 +1,20 @@
 """D-MAE: masked autoencoders that learn the attention of a large one."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmpretrain.models.selfsup import MAE
+from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.selfsup import MAE, MAEViT
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from ...type_names import type_name
 from ..backbones.mae_vit import MAELiteViT
-from ..conversion.mae import encoder_weights
+from ..conversion.mae import encoder_weights, foreign_tensors
 from ..frozen_teacher import FrozenTeacher
 
 
@@ -22,7 +25,8 @@ class MAETeacher(FrozenTeacher):
     Args:
         checkpoint: Path or URL of its weights, in the names of MAE, timm or MAE-lite,
             or of a checkpoint of this package or mmpretrain; or ``timm::NAME``.
-            Weights of a decoder are left out.
+            Weights of a decoder are left out. A file that shows that it is of another
+            method, or of a ViT with another number of heads, is refused.
         backbone: Config of the encoder, a ``MAELiteViT``. Defaults to ViT-B.
     """
 
@@ -40,6 +44,29 @@ class MAETeacher(FrozenTeacher):
         """The encoder's weights in mmpretrain's names."""
         return encoder_weights(weights)
 
+    def check(self, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Refuse a ViT of another method or other heads, whose shapes are the same.
+
+        Raises:
+            ValueError: If the weights or the file's config say so.
+        """
+        from ...engine.head_counts import check_heads  # which imports the models
+
+        foreign = foreign_tensors(weights)
+        reason = f'it has {", ".join(foreign[:3])}' if foreign else ''
+        if reason := reason or _stated_other(self.checkpoint):
+            raise ValueError(
+                f'The teacher {self.checkpoint} is no masked autoencoder: {reason}. '
+                'Set model.target_generator.checkpoint to the pre-training of a MAE, '
+                'or to its encoder alone.'
+            )
+        try:
+            check_heads(network, self.checkpoint)
+        except ValueError as error:
+            raise ValueError(
+                f'The teacher of model.target_generator.backbone: {error}'
+            ) from error
+
     @torch.no_grad()
     def forward(self, inputs: Tensor, ids_shuffle: Tensor) -> Tensor:
         """Scores of the last block for the same patches of the same images.
@@ -54,6 +81,22 @@ class MAETeacher(FrozenTeacher):
         network = self.network_on(inputs.device)
         tokens, _, _ = network.encode_kept(inputs, ids_shuffle)
         return network.last_scores(tokens)
+
+
+def _stated_other(checkpoint: str) -> str:
+    """What a file says that it is of, '' if that is a MAE or not known."""
+    from ...engine.head_counts import stated_backbone, stated_model
+
+    for part, wanted in (
+        (stated_model(checkpoint), MAE),
+        (stated_backbone(checkpoint), MAEViT),
+    ):
+        name = type_name(part)
+        kind = MODELS.get(name) if name else None
+        # The encoder of any method may be kept as a plain ViT.
+        if kind and kind is not VisionTransformer and not issubclass(kind, wanted):
+            return f'its config is of a {name}'
+    return ''
 
 
 @MODELS.register_module()

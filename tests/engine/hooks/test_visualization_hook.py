@@ -131,3 +131,10 @@ def test_wrong_settings_are_refused(tmp_path):
         train(tmp_path, images=['nowhere'])
     with pytest.raises(ValueError, match='query 9,9 lies outside the last map'):
         train(tmp_path, queries=[(9, 9)])
+
+
+def test_models_without_a_teacher_are_refused():
+    hook = EsViTVisualizationHook(images=BUNDLED, size=64)
+    runner = mock.Mock(model=torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match='a Linear has none: leave it out'):
+        hook.before_train(runner)
