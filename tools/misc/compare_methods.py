@@ -19,6 +19,8 @@ from esvit_plugin.engine.cli import check_output_folder, run_tool
 from esvit_plugin.visualization.logs import read_scalars
 
 WORK_DIR = 'work_dirs/methods'
+# The words of the page, and the page.
+PAGE = Path(__file__).with_suffix('.md')
 OUT = ROOT / 'docs' / 'methods' / 'compare.md'
 SET = 'configs/demo/transfer_photos.py'
 OPTIONS = ['default_hooks.checkpoint.max_keep_ckpts=1']
@@ -121,7 +123,7 @@ def main() -> None:
         cells = [f'{values[key]:.{n}f}' for key, n in zip(COLUMNS, digits, strict=True)]
         rows.append([name, epochs, *cells])
     fill_page(
-        OUT,
+        PAGE,
         OUT,
         __file__,
         commands=[code(*runs) for _, runs in measured.values()],
