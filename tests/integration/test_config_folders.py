@@ -47,7 +47,7 @@ def test_methods_stand_in_the_metafile_of_their_folder(metafiles):
         listed = [
             m['Config'] for m in metafiles[f'configs/{method}/metafile.yml']['Models']
         ]
-        found = [str(p.relative_to(ROOT)) for p in (CONFIGS / method).glob('*.py')]
+        found = [str(p.relative_to(ROOT)) for p in (CONFIGS / method).rglob('*.py')]
         assert sorted(listed) == sorted(found)
 
 

@@ -152,7 +152,8 @@ LINES = [
     r'new/features\.npz: pooled \(60, 128\), regions \(60, 4, 128\), '
     r'last_blocks \(60, 288\)',
     r'new/plane\.png: 60 images of 2 classes',
-    r'curves\.png: loss_view, loss_region, teacher_entropy, feature_spread, lr of own',
+    r'curves\.png: loss_view, loss_region, teacher_entropy, feature_spread, '
+    r'region_spread, lr, grad_norm_first, grad_norm_last of own',
     r'photos/0/3\.jpg',
     rf' +\d+ +{NUMBER}  photos/[01]/\d+\.jpg',
     r'near\.png: 1 images and their neighbours',
