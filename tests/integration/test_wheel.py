@@ -164,7 +164,8 @@ LINES = [
     r'\(of its images on one process\)',
     rf'(head \d|mean) +entropy +{NUMBER} nats(, 2 images, teacher)?',
     r'attention/\w+\.png: 7x7 positions, 5 queries(, 60 % of the mass)?',
-    rf'accuracy +{NUMBER} % +error +{NUMBER} px +similarity +{NUMBER} +'
+    rf'accuracy +{NUMBER} % +all +{NUMBER} % +error +{NUMBER} px +'
+    rf'similarity +{NUMBER} +'
     r'(photos/0/[34]\.jpg|mean of 2 images, teacher)',
     r'Written into pairs',
     r'\d+ tensors of teacher\.backbone\.\* written to backbone\.pth',
