@@ -140,9 +140,9 @@ COMMANDS = [
         'config|name',
     ),
     (
-        'extract_features.py {classifier} {classified} {images} -o {out}.npz',
-        'ImageClassifier',
-        'EsViT|pre-training',
+        'extract_features.py {classifier} {classified} {images} --student -o {out}.npz',
+        'no student',
+        'leave --student out',
     ),
     (
         'analysis_tools/attention_maps.py {tiny} {checkpoint} {images} -o {text}',
@@ -180,7 +180,6 @@ COMMANDS = [
     (f'{CURVES} {{text}} -o {{out}}.png', 'text.txt', 'json|log'),
     (f'{BACKBONE} nowhere.pth {{out}}.pth', 'nowhere.pth', 'no checkpoint|exist'),
     (f'{BACKBONE} {{list}} {{out}}.pth', 'list.pth', 'dict'),
-    (f'{BACKBONE} {{classified}} {{out}}.pth', 'classified.pth', 'EsViT'),
     (
         f'{BACKBONE} {{checkpoint}} {{checkpoint}}',
         'epoch_3.pth',
