@@ -226,18 +226,21 @@ class FakeScaler:
     """Acts as a float16 scaler does, without float16."""
 
     def __init__(self):
-        self.scale = 65536.0
+        self.factor = 65536.0
         self.overflows = False
 
     def is_enabled(self):
         return True
 
     def get_scale(self):
-        return self.scale
+        return self.factor
+
+    def scale(self, value):
+        return value * self.factor
 
     def step(self, optimizer):
         if self.overflows:
-            self.scale /= 2
+            self.factor /= 2
         else:
             optimizer.step()
 
