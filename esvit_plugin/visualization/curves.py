@@ -23,7 +23,7 @@ NAMES = {
     'feature_spread': 'spread of features (0: all equal, 1: widest)',
     'region_entropy': "entropy of the teacher's output for a region [nats]",
     'region_prototypes_used': 'prototypes that regions use',
-    'region_spread': 'spread of regions in a view (0: all equal, 1: widest)',
+    'region_spread': 'spread of regions (0: equal, 1: widest)',
     'lr': 'learning rate',
     'base_lr': 'learning rate before factors of layers',
     'weight_decay': 'weight decay',

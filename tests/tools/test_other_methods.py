@@ -179,6 +179,7 @@ def test_a_student_that_there_is_not_is_refused(tmp_path):
         run('knn.py', config, checkpoint, '--student')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loader', [get_model, load_backbone])
 def test_unconverted_checkpoints_say_how_to_convert(tmp_path, golden, loader):
     path = tmp_path / 'released.pth'
