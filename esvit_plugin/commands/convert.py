@@ -89,8 +89,10 @@ def main() -> None:
         print(note)
     print(f'The backbone is {backbone}')
     has_teacher = any(name.startswith(TEACHER) for name in state_dict)
-    folder = 'mocov3/evaluation' if is_moco else 'mae_lite'
-    folder = _folder(backbone) if has_teacher else folder
+    if has_teacher:
+        folder = _folder(backbone)
+    else:
+        folder = 'mocov3/evaluation' if is_moco else 'mae_lite'
     print(
         f'Evaluate it: {args.dst} is the CHECKPOINT of esvit knn, esvit transfer '
         'and esvit features, and the model.backbone.init_cfg.checkpoint of configs/'

@@ -10,7 +10,7 @@ import copy
 import math
 import os.path as osp
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.runner import Runner
@@ -91,30 +91,27 @@ def plot_neighbours(
         loaders: Of the crops that vote, and of those to classify.
         path: The picture to write.
     """
-    train, test = ([row['inputs'] for row in one.dataset] for one in loaders)  # type: ignore[attr-defined]
+    train, test = (loader.dataset for loader in loaders)
     labels = next(iter(found.values())).test_labels
     # The first crop of photographs that are evenly spread.
     photos = labels.unique()
     picked = photos[:: max(1, len(photos) // NUM_QUERIES)][:NUM_QUERIES]
     queries = [int((labels == photo).nonzero()[0]) for photo in picked]
-    rows = {
-        name: [
-            [
-                (_rgb(train[i]), bool(features.train_labels[i] == labels[query]))
-                for i in features.neighbours()[query].tolist()
-            ]
-            for query in queries
+    rows = {}
+    for name, features in found.items():
+        nearest_crops = features.neighbours()[queries].tolist()
+        rows[name] = [
+            [(_rgb(train[i]), bool(features.train_labels[i] == photo)) for i in row]
+            for photo, row in zip(picked, nearest_crops, strict=True)
         ]
-        for name, features in found.items()
-    }
     figure = draw_retrievals([_rgb(test[query]) for query in queries], rows)
     with atomic_file(path) as part:
         figure.savefig(part)
 
 
-def _rgb(image: Tensor) -> Tensor:
-    """A packed BGR image as RGB of shape (H, W, 3)."""
-    return image.flip(0).permute(1, 2, 0)
+def _rgb(packed: dict[str, Any]) -> Tensor:
+    """The BGR image of a packed sample as RGB of shape (H, W, 3)."""
+    return packed['inputs'].flip(0).permute(1, 2, 0)
 
 
 def losses(runner: Runner) -> dict[str, tuple[float, float, float]]:
