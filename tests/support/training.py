@@ -2,6 +2,7 @@
 
 import os
 import socket
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,8 @@ def build_runner(work_dir: Any, **overrides: Any) -> Runner:
     cfg: dict[str, Any] = dict(
         model=small_model(),
         work_dir=str(work_dir),
-        experiment_name=f'test_{torch.randint(10**9, ()).item()}',
+        # A run of the same name shares the log's history; seeds repeat draws of torch.
+        experiment_name=f'test_{uuid.uuid4().hex[:9]}',
         train_dataloader=dict(
             batch_size=4,
             num_workers=0,
