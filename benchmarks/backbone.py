@@ -3,6 +3,7 @@
     python benchmarks/backbone.py                              # 16 images of 224 px
     python benchmarks/backbone.py --size 96 --batch-size 64
     python benchmarks/backbone.py --forward                    # as a teacher
+    python benchmarks/backbone.py --amp bfloat16
     python benchmarks/backbone.py --only ViL-T 'ViL-T, activations kept'
 
 At sizes that are no multiple of 224 / 7 windows timm's Swin is built for that size and
@@ -19,7 +20,15 @@ from functools import partial
 
 import timm
 import torch
-from measure import Variant, add_options, as_trained, in_plain, measure, show
+from measure import (
+    Variant,
+    add_options,
+    as_trained,
+    autocast,
+    in_plain,
+    measure,
+    show,
+)
 from mmpretrain.models.backbones import SwinTransformer
 from torch import nn
 
@@ -40,11 +49,13 @@ def step_of(
 
     def step() -> None:
         if args.forward:
-            with torch.no_grad():
+            with torch.no_grad(), autocast(args, device):
                 last(model, images)
-        else:
-            model.zero_grad()
-            last(model, images).square().mean().backward()
+            return
+        model.zero_grad()
+        with autocast(args, device):
+            output = last(model, images)
+        output.float().square().mean().backward()
 
     return step
 
@@ -131,12 +142,14 @@ def main() -> None:
     )
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--size', type=int, default=224, help='side in pixels')
+    parser.add_argument('--amp', choices=('bfloat16', 'float16'))
     parser.add_argument('--forward', action='store_true', help='without gradients')
     parser.add_argument('--compile', action='store_true')
     add_options(parser, VARIANTS)
     args = parser.parse_args()
     task = 'forward' if args.forward else 'forward and backward'
-    title = f'{args.batch_size} images of {args.size} px, {task}'
+    kind = args.amp or 'float32'
+    title = f'{args.batch_size} images of {args.size} px, {task}, {kind}'
     show(measure(args, VARIANTS), 'mmpretrain', title)
 
 

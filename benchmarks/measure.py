@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from multiprocessing import get_context
 from statistics import median, quantiles
@@ -33,6 +33,13 @@ def add_options(
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
     )
+
+
+def autocast(args: argparse.Namespace, device: torch.device) -> AbstractContextManager:
+    """Mixed precision, if wanted."""
+    if args.amp is None:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, args.amp))
 
 
 def as_trained(variant: Variant) -> Variant:

@@ -14,13 +14,12 @@ memory is kept where the name says so and in ``ours`` and ``backbones``.
 """
 
 import argparse
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from measure import add_options, as_trained, in_plain, measure, show
+from measure import add_options, as_trained, autocast, in_plain, measure, show
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -44,13 +43,6 @@ def views(args: argparse.Namespace, device: torch.device) -> list[torch.Tensor]:
     """Made-up normalised views."""
     sizes = ((2, 224), (8, 96))
     return [torch.randn(args.batch_size, n, 3, s, s, device=device) for n, s in sizes]
-
-
-def autocast(args: argparse.Namespace, device: torch.device) -> Any:
-    """Mixed precision, if wanted."""
-    if args.amp is None:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, args.amp))
 
 
 def ours(args: argparse.Namespace, device: torch.device) -> Callable[[], None]:

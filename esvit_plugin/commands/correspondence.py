@@ -1,13 +1,14 @@
 """How well the regions of two views correspond.
 
 The second view is the image's mirrored copy, colour-jittered with probability 0.8 and
-grey; with --pairs inverted the negative of that, where brightness does not tell the
-place; with --pairs crop a random crop of 40 to 60 % of its area; with --pairs other the
-next image. Of the most similar region matches of each pair 'similarity' is the mean
-cosine; of two views of one image 'accuracy' is the share at the true place, and 'error'
-the mean distance from it in pixels, as in the paper; 'all' is the share among the
-matches of all regions. IMAGES are files, folders, or names of bundled photographs, such
-as astronaut. Writes correspondence.json and pictures.
+grey. With --pairs relit it is that in a light that changes from side to side, with
+--pairs inverted its negative, where brightness does not tell the place; with --pairs
+crop a random crop of 40 to 60 % of the image's area; with --pairs other the next image.
+Of the most similar region matches of each pair 'similarity' is the mean cosine; of two
+views of one image 'accuracy' is the share at the true place, and 'error' the mean
+distance from it in pixels, as in the paper; 'all' is the share among the matches of all
+regions. IMAGES are files, folders, or names of bundled photographs, such as astronaut.
+Writes correspondence.json and pictures.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from ..evaluation.options import (
     add_picture_options,
     check_picture_options,
 )
-from ..evaluation.view_pairs import JITTER_PROB, PAIRS
+from ..evaluation.view_pairs import COPIES, JITTER_PROB, PAIRS
 from ..visualization import plot_correspondence
 from ..visualization.figures import check_matplotlib
 
@@ -104,7 +105,7 @@ def main() -> None:
     print(f'{line(mean)}mean of {len(rows)} {what}, {network}')
     settings = ['config', 'checkpoint', 'size', 'seed', 'num_matches', 'pairs']
     settings += ['cfg_options'] if args.cfg_options else []
-    settings += ['jitter_prob'] if args.pairs in ('mirrored', 'inverted') else []
+    settings += ['jitter_prob'] if args.pairs in COPIES else []
     record = {key: getattr(args, key) for key in settings}
     record.update(network=network, mean=mean, images=rows)
     out = os.path.join(args.out, 'correspondence.json')

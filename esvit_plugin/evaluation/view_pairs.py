@@ -13,8 +13,12 @@ from torchvision.transforms import InterpolationMode
 from ..datasets.transforms.view_group import Augment, ViewGroup
 from .images import open_images
 
-# The image and its mirrored copy, the negative of that, a crop of it, or another image.
-PAIRS = ('mirrored', 'inverted', 'crop', 'other')
+# The image and its mirrored copy, that in a light that changes from side to side, its
+# negative, a crop of it, or another image.
+PAIRS = ('mirrored', 'relit', 'inverted', 'crop', 'other')
+COPIES = PAIRS[:3]
+# By how many stops a relit copy is darker at one end, and brighter at the other.
+LIGHT_STOPS = 1.5
 # How often the authors' program jitters the colours of a mirrored copy.
 JITTER_PROB = 0.8
 
@@ -83,9 +87,9 @@ def open_pairs(
         sources: As for ``open_images``.
         size: Side of the images in pixels. Defaults to 224.
         kind: What the second view is, one of ``PAIRS``: 'mirrored', the image's
-            mirrored copy; 'inverted', the negative of that, where brightness finds no
-            true place; 'crop', a crop of it; 'other', a crop of the next image.
-            Defaults to 'mirrored'.
+            mirrored copy; 'relit', that under ``change_light``, and 'inverted', its
+            negative, where brightness does not find the true place; 'crop', a crop of
+            it; 'other', a crop of the next image. Defaults to 'mirrored'.
         seed: Of the second views; that of an image depends on its number, too.
             Defaults to 0.
         jitter_prob: How often colours of second views are jittered. Defaults to 0.8.
@@ -121,9 +125,31 @@ def _pairs_of_copies(
         if kind == 'crop':
             view, place = cropped_copy(image, rng, jitter_prob=jitter_prob)
         else:
-            view, place = mirrored_copy(image, rng, jitter_prob), MIRRORED
-            view = 255 - view if kind == 'inverted' else view
+            view, place = copy_of(image, kind, rng, jitter_prob), MIRRORED
         yield ViewPair([path], (image, view), place)
+
+
+def copy_of(
+    image: np.ndarray,
+    kind: str,
+    rng: np.random.Generator,
+    jitter_prob: float = JITTER_PROB,
+) -> np.ndarray:
+    """A second view of the whole image, which shows ``MIRRORED``.
+
+    Args:
+        image: As for ``mirrored_copy``, like the others.
+        kind: One of ``COPIES``, as of ``open_pairs``.
+        rng: Draws the jitter, and the light of a relit copy.
+        jitter_prob: How often colours are jittered. Defaults to 0.8.
+
+    Returns:
+        RGB uint8 array of the same shape.
+    """
+    view = mirrored_copy(image, rng, jitter_prob)
+    if kind == 'relit':
+        return change_light(view, rng)
+    return 255 - view if kind == 'inverted' else view
 
 
 def mirrored_copy(
@@ -145,6 +171,27 @@ def mirrored_copy(
     # The crop is the whole image.
     group = ViewGroup(len(image), scale=(1, 1), ratio=(1, 1), augment=augment)
     return _view(group, image, rng)[0]
+
+
+def change_light(
+    image: np.ndarray, rng: np.random.Generator, stops: float = LIGHT_STOPS
+) -> np.ndarray:
+    """Darken an image towards one side and brighten it towards the other.
+
+    Args:
+        image: RGB uint8 array of shape (S, S, 3).
+        rng: Draws the direction, evenly.
+        stops: Powers of two by which opposite corners, seen along the direction, are
+            darker and brighter at most. Defaults to 1.5.
+
+    Returns:
+        RGB uint8 array of the same shape; what is too bright is white.
+    """
+    angle = rng.uniform(0, 2 * np.pi)
+    steps = np.linspace(-1, 1, len(image))
+    ramp = np.cos(angle) * steps[None] + np.sin(angle) * steps[:, None]
+    light = 2 ** (stops * ramp / np.abs(ramp).max())
+    return np.clip(np.rint(image * light[..., None]), 0, 255).astype(np.uint8)
 
 
 def cropped_copy(

@@ -16,6 +16,7 @@ from esvit_plugin.evaluation import (
     region_map,
 )
 from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.evaluation.view_pairs import change_light
 
 
 def test_a_mirrored_map_corresponds_everywhere():
@@ -126,9 +127,10 @@ def test_a_crop_shows_what_its_placement_says():
     assert 2 <= sum(grey) <= 16 and 12 <= sum(mirrored) <= 28
 
 
-def test_brightness_does_not_find_the_place_in_a_negative():
+def test_brightness_does_not_find_the_place_of_misleading_copies():
     (mirrored,) = open_pairs(['astronaut'], 64)
     (inverted,) = open_pairs(['astronaut'], 64, 'inverted')
+    (relit,) = open_pairs(['astronaut'], 64, 'relit')
     assert (inverted.views[0] == mirrored.views[0]).all()
     assert (inverted.views[1] == 255 - mirrored.views[1]).all()
     assert inverted.place == mirrored.place
@@ -141,6 +143,12 @@ def test_brightness_does_not_find_the_place_in_a_negative():
         return match_regions(*features, place=pair.place).accuracy_all
 
     assert by_brightness(mirrored) > 5 * by_brightness(inverted)
+    assert by_brightness(mirrored) > 2 * by_brightness(relit)
+    # Light and dark by as many stops at opposite sides; nothing else is changed.
+    grey = np.full((8, 8, 3), 64, np.uint8)
+    lit = change_light(grey, np.random.default_rng(0), stops=1).astype(float) / 64
+    assert lit.min() == 0.5 and lit.max() == 2
+    np.testing.assert_allclose(lit * lit[::-1, ::-1], 1, atol=0.05)
 
 
 def test_all_matches_count_beside_the_most_confident_ones():

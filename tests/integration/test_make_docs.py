@@ -71,7 +71,7 @@ def tools(monkeypatch, tmp_path, photos_once):
     probe.write_text(QUICK.format(base=str(ROOT / make_docs.PROBE)))
     for module in (compare_methods, make_docs, regions_experiment, tool_runs):
         monkeypatch.setattr(module, 'run', run)
-    for module in (make_docs, regions_experiment, tool_runs):
+    for module in (make_docs, tool_runs):
         monkeypatch.setattr(module, 'CONFIG', str(config))
     monkeypatch.setattr(compare_methods, 'OPTIONS', QUICK_OPTIONS)
     monkeypatch.setattr(compare_methods, 'WORK_DIR', str(tmp_path / 'methods'))
@@ -82,8 +82,12 @@ def tools(monkeypatch, tmp_path, photos_once):
     monkeypatch.setattr(make_docs, 'OUT', tmp_path / 'docs')
     monkeypatch.setattr(regions_experiment, 'WORK_DIR', str(tmp_path / 'runs'))
     monkeypatch.setattr(regions_experiment, 'OUT', tmp_path / 'regions.md')
-    monkeypatch.setattr(regions_experiment, 'SEEDS', (0,))
-    monkeypatch.setattr(regions_experiment, 'COPIES', 1)
+    monkeypatch.setattr(regions_experiment, 'SEEDS', (1, 2))
+    # Signals are for the main thread.
+    one_by_one = mock.MagicMock()
+    jobs = one_by_one.return_value.__enter__.return_value
+    jobs.map, jobs.submit = map, lambda function: mock.Mock(result=function)
+    monkeypatch.setattr(regions_experiment, 'ThreadPoolExecutor', one_by_one)
     monkeypatch.setattr(tool_runs, 'PHOTO_NAMES', PHOTOS)
     return tool_runs
 
@@ -156,23 +160,73 @@ def test_the_page_of_the_demo(tools, tmp_path):
     assert len(list(out.glob('*.png'))) == 4
 
 
-def test_the_page_of_the_region_task(tools, tmp_path):
+def test_the_page_of_the_region_task(tools, tmp_path, monkeypatch):
+    import regions_experiment as experiment
+    import regions_measures
+
+    quick = [o for o in QUICK_OPTIONS if 'max_epochs' not in o]
+    settings = {
+        name: (*quick, f'train_cfg.max_epochs={epochs}', *options)
+        for name, epochs, options in (
+            ('plain', 2, ()),
+            ('K = 8', 1, ('model.neck.out_channels=8',)),
+        )
+    }
+    monkeypatch.setattr(experiment, 'SETTINGS', settings)
+    monkeypatch.setattr(experiment, 'lead', lambda setting: setting == 'plain')
+    monkeypatch.setattr(regions_measures, 'NUM_COPIES', 1)
     call('regions_experiment')
     text = (tmp_path / 'regions.md').read_text()
-    commands = text.replace(' \\\n   ', '')
-    for name, title in sys.modules['regions_experiment'].NETWORKS.items():
-        folder = tmp_path / 'runs' / f'{name}_0'
-        config = tmp_path / 'runs' / f'{name.replace("random", "both")}_0'
-        weights = 'untrained.pth' if name == 'random' else 'epoch_1.pth'
-        measures = correspondence(
-            str(config / 'esvit_swin_photos.py'), folder / weights, 256
-        )
-        # One seed has no standard deviation.
-        cells = [f'{value:.1f} ({value:.1f})' for value in measures]
-        assert rows(text)[title][:2] == cells
-        state = torch.load(folder / weights)['state_dict']
-        assert any('region' in key for key in state) == (name != 'view')
-    assert 'randomness.seed=0 model.region_neck=None' in commands
+    assert text.count('plain: V+R') == text.count('K = 8: V |') == 1
+    assert '| V, then V+R minus V, in equal time |' in text
+    assert 'both_1 --resume --cfg-options randomness.seed=1' in text.replace(
+        ' \\\n   ', ''
+    )
+    folder = tmp_path / 'runs' / 'plain'
+    for name in experiment.NETWORKS:
+        record = json.loads((folder / f'{name}_2' / 'results.json').read_text())
+        (*_, values) = record['measures']
+        assert set(values) >= set(experiment.MEASURES)
+        assert 0 <= values['knn'] <= 100 and 0 < values['likeness'] <= 100
+        assert len(record['epochs']) == len(record['measures'])
+        if name != 'random':
+            state = torch.load(folder / f'{name}_2' / 'epoch_2.pth')['state_dict']
+            assert any('region' in key for key in state) == (name != 'view')
+    # The second phase begins with what the first has learnt in half of the time.
+    logs = (folder / 'two_phase_2').glob('*/vis_data/scalars.json')
+    steps = [json.loads(line) for path in logs for line in path.open()]
+    assert {one['epoch'] for one in steps if 'loss_region' in one} == {2}
+    # What is there is not done again.
+    monkeypatch.setattr(experiment, 'run', mock.Mock(side_effect=AssertionError))
+    call('regions_experiment')
+    assert (tmp_path / 'regions.md').read_text() == text
+
+
+def test_the_measures_of_regions(tools, photos_once):
+    """Regions that know their place match it, those all alike never do surely."""
+    import regions_measures as measures
+
+    train, test = measures.crops_of('train'), measures.crops_of('test')
+    assert test.images[0].shape == (112, 112, 3) and len(set(test.names)) == 16
+
+    class Placed(torch.nn.Module):
+        """Features that say the distance from the left and right edge, and the row."""
+
+        data_preprocessor = staticmethod(lambda data, training=False: data)
+
+        def encode(self, images):
+            row, col = torch.meshgrid(
+                torch.arange(4.0), torch.arange(4.0), indexing='ij'
+            )
+            colour = images.float().mean((2, 3))
+            regions = torch.stack([row, 4 * (col - 1.5).abs(), row * 0 + 1], -1)
+            return colour, regions.flatten(0, 1).expand(len(images), -1, -1)
+
+    copies = {'mirrored': [test.images]}
+    found = measures.measure(Placed(), train, test, copies)
+    # Each region and the one mirrored are the same, and the first found is on the left.
+    assert found['mirrored_all'] == pytest.approx(50.0)
+    assert 0 < found['likeness'] < 100
 
 
 def test_the_table_of_methods(tools, tmp_path, monkeypatch):
@@ -216,22 +270,30 @@ def test_the_table_of_methods(tools, tmp_path, monkeypatch):
     assert commands.count('\npython tools/train.py') == len(compare_methods.METHODS)
 
 
-def test_the_experiment_summarises_its_seeds(tools):
+def test_the_experiment_pairs_its_seeds(tools, monkeypatch):
     import regions_experiment as experiment
 
-    values = {
-        'random': [dict(accuracy=1, pixel_error=9, knn=30)] * 2,
-        'view': [dict(accuracy=4, pixel_error=8, knn=40)] * 2,
-        'both': [dict(accuracy=x, pixel_error=8, knn=x) for x in (3, 7)],
-    }
-    table, changes = experiment.summary(values)
-    # The standard deviation of two values that differ by 4.
-    cells = rows(table)['view and region task (V+R)']
-    assert cells == ['5.0 ± 2.8 (3.0, 7.0)', '8.0 ± 0.0 (8.0, 8.0)', cells[0]]
-    assert changes.splitlines()[0] == (
-        '* at the mirrored place, %: V+R minus V is 1.0 ± 2.8 (-1.0, 3.0); V+R is '
-        'higher for 1 of 2 seeds.'
-    )
+    found = dict(random=[1, 2], view=[2, 4], both=[5, 6], two_phase=[2, 4])
+
+    def values_of(one, at_end=True):
+        value = found[one.network][one.seed - 1] - (not at_end)
+        return dict.fromkeys(experiment.MEASURES, value)
+
+    monkeypatch.setattr(experiment, 'values_of', values_of)
+    networks, changes = map(rows, experiment.final_tables('as in the config'))
+    assert networks['V'] == ['3.0 ± 1.0'] * len(experiment.MEASURES)
+    # Differences of 3 and 2; a point less in equal time.
+    assert changes['V+R minus V'][0] == '2.5 ± 0.5'
+    assert changes['V+R minus V, in equal time'][0] == '1.5 ± 0.5'
+    monkeypatch.setattr(experiment, 'SEARCH_SEED', 2)
+    assert experiment.lead('as in the config') == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, 'seconds', lambda folder: 3 + 3 * ('both' in folder))
+        ends = {
+            name: experiment.equal_time(experiment.Run(name, 1, '24 epochs'))
+            for name in ('view', 'both', 'two_phase')
+        }
+    assert ends == dict(view=24, both=12, two_phase=18)
 
 
 def test_a_command_is_shown_and_its_failure_raised(capfd, monkeypatch):

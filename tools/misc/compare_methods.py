@@ -7,16 +7,14 @@ import argparse
 import json
 import os
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
-from tool_runs import ROOT, Done, code, fill_page, read_json, run, table
+from tool_runs import ROOT, Done, code, fill_page, read_json, run, seconds, table
 
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output_folder, run_tool
-from esvit_plugin.visualization.logs import read_scalars
 
 WORK_DIR = 'work_dirs/methods'
 # The words of the page, and the page.
@@ -80,13 +78,6 @@ def train(name: str) -> tuple[Done, str]:
             Path(part).write_text(json.dumps(done.peak))
     checkpoint = find_latest_checkpoint(ROOT / folder)
     return done, os.path.relpath(checkpoint, ROOT)
-
-
-def seconds(folder: str) -> float:
-    """Seconds of all iterations, at the median of those that the log shows."""
-    scalars = read_scalars(str(ROOT / folder))
-    last = max(step for step, _ in scalars['time'])
-    return last * median(value for _, value in scalars['time'])
 
 
 def measure(name: str) -> tuple[dict[str, float], list[Done]]:

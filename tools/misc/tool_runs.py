@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from PIL import Image
 
 from esvit_plugin.datasets import PHOTO_NAMES
 from esvit_plugin.engine.checkpoints import atomic_file
+from esvit_plugin.visualization.logs import read_scalars
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/demo/esvit_swin_photos.py'
@@ -133,6 +135,13 @@ def match(
         *('--num-pictures', num_pictures, '-o', folder),
     )
     return done, read_json(f'{folder}/correspondence.json')['mean']
+
+
+def seconds(folder: str) -> float:
+    """Seconds of all iterations, at the median of those that the log shows."""
+    scalars = read_scalars(str(ROOT / folder))
+    last = max(step for step, _ in scalars['time'])
+    return last * median(value for _, value in scalars['time'])
 
 
 def read_json(path: str) -> Any:

@@ -25,8 +25,9 @@ class FiniteGuardHook(Hook):
 
     Such a step changes neither weights nor teacher nor centre, and no checkpoint is
     written after it; the error names the iteration. On a CPU it is raised at once. A
-    GPU is not waited for: the step, and all that follow, are skipped on the device,
-    and the host asks when values are logged and before every save. (Skipping needs an
+    GPU is not waited for: the step, and all that follow, are skipped on the device
+    (their outputs move the centres on, which no file keeps), and the host asks when
+    values are logged and before every save. (Skipping needs an
     optimiser with ``fused=True``; with others gradients become 0 instead, so that
     weights stay finite.)
 
