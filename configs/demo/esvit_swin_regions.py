@@ -16,14 +16,14 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='EsViTSwin',
-        arch=dict(embed_dims=48, depths=[1, 1, 2], num_heads=[2, 4, 8]),
+        arch=dict(embed_dims=32, depths=[1, 1, 2], num_heads=[1, 2, 4]),
         img_size=112,
         window_size=7,
         drop_path_rate=0.0,
         out_indices=(2,),
     ),
-    neck=dict(in_channels=192, out_channels=1024, hidden_channels=512),
-    region_neck=dict(in_channels=192, out_channels=1024, hidden_channels=512),
+    neck=dict(in_channels=128, out_channels=1024, hidden_channels=256),
+    region_neck=dict(in_channels=128, out_channels=1024, hidden_channels=256),
 )
 
 blur_radius = (0.1, 1.0)
@@ -66,12 +66,12 @@ train_dataloader = dict(
 )
 
 # 48 iterations each.
-train_cfg = dict(max_epochs=12)
+train_cfg = dict(max_epochs=6)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(base_batch_size=32)
 param_scheduler = [
-    dict(_base_.param_scheduler[0], end=2),
-    dict(_base_.param_scheduler[1], begin=2),
+    dict(_base_.param_scheduler[0], end=1),
+    dict(_base_.param_scheduler[1], begin=1),
     _base_.param_scheduler[2],
 ]
 custom_hooks = [

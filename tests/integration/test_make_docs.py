@@ -82,6 +82,7 @@ def tools(monkeypatch, tmp_path, photos_once):
     monkeypatch.setattr(make_docs, 'OUT', tmp_path / 'docs')
     monkeypatch.setattr(regions_experiment, 'WORK_DIR', str(tmp_path / 'runs'))
     monkeypatch.setattr(regions_experiment, 'OUT', tmp_path / 'regions.md')
+    monkeypatch.setattr(regions_experiment, 'ROWS', tmp_path / 'regions.json')
     monkeypatch.setattr(regions_experiment, 'SEEDS', (1, 2))
     # Signals are for the main thread.
     one_by_one = mock.MagicMock()
@@ -175,25 +176,31 @@ def test_the_page_of_the_region_task(tools, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, 'SETTINGS', settings)
     monkeypatch.setattr(experiment, 'lead', lambda setting: setting == 'plain')
     monkeypatch.setattr(regions_measures, 'NUM_COPIES', 1)
+    monkeypatch.setattr(sys, 'argv', ['regions_experiment.py', '--search', 'K = 8'])
+    experiment.main()
+    assert (tmp_path / 'regions.md').read_text().count('not measured yet') == 2
     call('regions_experiment')
     text = (tmp_path / 'regions.md').read_text()
     assert text.count('plain: V+R') == text.count('K = 8: V |') == 1
+    # Its backbone is that of the first setting.
+    assert 'K = 8: random weights' not in text
     assert '| V, then V+R minus V, in equal time |' in text
-    assert 'both_1 --resume --cfg-options randomness.seed=1' in text.replace(
-        ' \\\n   ', ''
-    )
-    folder = tmp_path / 'runs' / 'plain'
+    assert 'not measured' not in text
+    commands = text.replace(' \\\n   ', '')
+    assert 'both_0 --resume --cfg-options randomness.seed=0' in commands
+    records = json.loads((tmp_path / 'regions.json').read_text())
     for name in experiment.NETWORKS:
-        record = json.loads((folder / f'{name}_2' / 'results.json').read_text())
+        record = records[f'plain/{name}_2']
         (*_, values) = record['measures']
         assert set(values) >= set(experiment.MEASURES)
         assert 0 <= values['knn'] <= 100 and 0 < values['likeness'] <= 100
         assert len(record['epochs']) == len(record['measures'])
         if name != 'random':
-            state = torch.load(folder / f'{name}_2' / 'epoch_2.pth')['state_dict']
+            weights = tmp_path / 'runs' / 'plain' / f'{name}_2' / 'epoch_2.pth'
+            state = torch.load(weights)['state_dict']
             assert any('region' in key for key in state) == (name != 'view')
     # The second phase begins with what the first has learnt in half of the time.
-    logs = (folder / 'two_phase_2').glob('*/vis_data/scalars.json')
+    logs = (tmp_path / 'runs' / 'plain' / 'two_phase_2').glob('*/vis_data/scalars.json')
     steps = [json.loads(line) for path in logs for line in path.open()]
     assert {one['epoch'] for one in steps if 'loss_region' in one} == {2}
     # What is there is not done again.
@@ -280,20 +287,23 @@ def test_the_experiment_pairs_its_seeds(tools, monkeypatch):
         return dict.fromkeys(experiment.MEASURES, value)
 
     monkeypatch.setattr(experiment, 'values_of', values_of)
+    names = [f'as_in_the_config/{n}_{s}' for n in found for s in (1, 2)]
+    monkeypatch.setattr(experiment, 'rows', lambda: dict.fromkeys(names))
     networks, changes = map(rows, experiment.final_tables('as in the config'))
     assert networks['V'] == ['3.0 ± 1.0'] * len(experiment.MEASURES)
     # Differences of 3 and 2; a point less in equal time.
     assert changes['V+R minus V'][0] == '2.5 ± 0.5'
     assert changes['V+R minus V, in equal time'][0] == '1.5 ± 0.5'
     monkeypatch.setattr(experiment, 'SEARCH_SEED', 2)
-    assert experiment.lead('as in the config') == 2
+    assert experiment.lead('as in the config') == 2  # 6 - 4
     with monkeypatch.context() as patch:
+        patch.setattr(experiment, 'rows', dict)
         patch.setattr(experiment, 'seconds', lambda folder: 3 + 3 * ('both' in folder))
         ends = {
-            name: experiment.equal_time(experiment.Run(name, 1, '24 epochs'))
+            name: experiment.equal_time(experiment.Run(name, 1, '12 epochs'))
             for name in ('view', 'both', 'two_phase')
         }
-    assert ends == dict(view=24, both=12, two_phase=18)
+    assert ends == dict(view=12, both=6, two_phase=9)
 
 
 def test_a_command_is_shown_and_its_failure_raised(capfd, monkeypatch):

@@ -5,17 +5,18 @@
 
 Trains a small Swin with the view task alone (V), with both tasks (V+R), and with the
 region task from half of the iterations on: first in several settings of one seed, then
-in the best of them with other seeds. What is finished is not repeated, and a training
-that was stopped goes on.
+in the best of them with other seeds. What was measured is kept in docs/regions.json and
+not repeated, and a training that was stopped goes on.
 """
 
 import argparse
 import json
 import statistics
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tool_runs import ROOT, fill_page, read_json, run, seconds, table, wrapped
 
@@ -28,6 +29,8 @@ WORK_DIR = 'work_dirs/regions'
 # The words of the page, and the page.
 PAGE = Path(__file__).with_suffix('.md')
 OUT = ROOT / 'docs' / 'regions.md'
+# What was measured, by name of the run.
+ROWS = ROOT / 'docs' / 'regions.json'
 # As the page says: settings are chosen on the first, the others were named before.
 SEARCH_SEED, SEEDS = 0, (1, 2, 3, 4, 5)
 V, BOTH, TWO, RANDOM = 'view', 'both', 'two_phase', 'random'
@@ -42,7 +45,7 @@ VIEWS = 'train_dataloader.dataset.pipeline.0.views'
 # What each setting changes, and how.
 SETTINGS: dict[str, tuple[str, ...]] = {
     'as in the config': (),
-    '24 epochs': ('train_cfg.max_epochs=24',),
+    '12 epochs': ('train_cfg.max_epochs=12',),
     '14 x 14 regions': ('model.backbone.patch_size=2',),
     'K = 256': ('model.neck.out_channels=256', 'model.region_neck.out_channels=256'),
     'K = 4096': ('model.neck.out_channels=4096', 'model.region_neck.out_channels=4096'),
@@ -94,15 +97,15 @@ class Run(NamedTuple):
     setting: str
 
     @property
-    def folder(self) -> str:
-        """Its work folder, seen from the root."""
+    def name(self) -> str:
+        """Its key in the rows."""
         letters = (c if c.isalnum() else '_' for c in self.setting.lower())
-        return f'{WORK_DIR}/{"".join(letters)}/{self.network}_{self.seed}'
+        return f'{"".join(letters)}/{self.network}_{self.seed}'
 
     @property
-    def results(self) -> str:
-        """The file of what was measured."""
-        return f'{self.folder}/results.json'
+    def folder(self) -> str:
+        """Its work folder, seen from the root."""
+        return f'{WORK_DIR}/{self.name}'
 
     @property
     def config(self) -> str:
@@ -136,9 +139,24 @@ def epochs(one: Run) -> int:
     return int(own.get('train_cfg.max_epochs', default))
 
 
+_lock = threading.Lock()
+
+
+def rows() -> dict[str, Any]:
+    """What was measured so far."""
+    return json.loads(ROWS.read_text()) if ROWS.is_file() else {}
+
+
+def add_row(one: Run, record: dict[str, Any]) -> None:
+    """Keep what was measured of a network."""
+    with _lock, atomic_file(ROWS) as part:
+        everything = dict(sorted({**rows(), one.name: record}.items()))
+        Path(part).write_text(json.dumps(everything, indent=1) + '\n')
+
+
 def train(one: Run) -> None:
-    """Train a network, or leave a finished one; its first command is kept."""
-    if (ROOT / one.results).is_file():
+    """Train a network, or leave one that was measured; its first command is kept."""
+    if one.name in rows():
         return
     words = one.command()
     note = ROOT / one.folder / 'command.txt'
@@ -149,35 +167,44 @@ def train(one: Run) -> None:
     run(*words)
 
 
+def step_seconds(one: Run) -> float:
+    """The seconds of its training, from its row or its log."""
+    record = rows().get(one.name)
+    return record['seconds'] if record else seconds(one.folder)
+
+
 def equal_time(one: Run) -> int:
     """The epoch until which a network has trained as long as V has in all."""
     total = epochs(one)
-    first = one._replace(network=V)
-    fast, slow = (seconds(run.folder) for run in (first, one._replace(network=BOTH)))
-    # The second phase costs as much a step as both tasks do.
+    first, both = (step_seconds(one._replace(network=n)) for n in (V, BOTH))
+    # A step of the second phase costs what one of both tasks does.
     before = total // 2 if one.network == TWO else 0
-    return (
-        max(1, before + int((total - before) * fast / slow)) if slow > fast else total
-    )
+    after = int((total - before) * first / both)
+    return min(total, before + max(1, after))
 
 
 def measure(one: Run, ends: Sequence[int]) -> None:
     """Measure a network after these epochs; random weights are those of V+R before."""
-    if (ROOT / one.results).is_file():
+    if one.name in rows():
         return
-    folder = one.folder
-    both = one._replace(network=BOTH)
     random = one.network == RANDOM
-    (ROOT / folder).mkdir(parents=True, exist_ok=True)
+    both = one._replace(network=BOTH)
+    (ROOT / one.folder).mkdir(parents=True, exist_ok=True)
     words = [both.config] if random else [one.config, *map(one.checkpoint, ends)]
-    out = f'{folder}/measures.json'
+    out = f'{one.folder}/measures.json'
     done = run('tools/misc/regions_measures.py', *words, '--seed', one.seed, '-o', out)
     record = dict(command=done.command, epochs=list(ends), measures=read_json(out))
     if not random:
-        note = ROOT / folder / 'command.txt'
-        record.update(training=note.read_text(), seconds=seconds(folder))
-    with atomic_file(ROOT / one.results) as part:
-        Path(part).write_text(json.dumps(record, indent=1))
+        note = ROOT / one.folder / 'command.txt'
+        record.update(training=note.read_text(), seconds=round(seconds(one.folder)))
+    add_row(one, record)
+
+
+def random_of(one: Run) -> Run:
+    """The random weights beside a network: equal in all settings of its backbone."""
+    own = any('backbone' in option for option in SETTINGS[one.setting])
+    setting = one.setting if own else next(iter(SETTINGS))
+    return Run(RANDOM, one.seed, setting)
 
 
 def search(setting: str, jobs: ThreadPoolExecutor) -> list[Future]:
@@ -192,7 +219,7 @@ def search(setting: str, jobs: ThreadPoolExecutor) -> list[Future]:
         one = Run(BOTH, SEARCH_SEED, setting)
         train(one)
         measure(one, [epochs(one)])
-        measure(one._replace(network=RANDOM), [0])
+        measure(random_of(one), [0])
 
     return [jobs.submit(view), jobs.submit(both)]
 
@@ -215,16 +242,22 @@ def compare(setting: str, jobs: ThreadPoolExecutor) -> None:
 
 def values_of(one: Run, at_end: bool = True) -> Values:
     """What was measured at the end, or after as long as V has trained."""
-    found: list[Values] = read_json(one.results)['measures']
+    found: list[Values] = rows()[one.name]['measures']
     return found[-1 if at_end else 0]
+
+
+def searched() -> list[str]:
+    """The settings that are measured."""
+    done = rows()
+    runs = {name: [Run(n, SEARCH_SEED, name) for n in (V, BOTH)] for name in SETTINGS}
+    return [name for name in SETTINGS if all(one.name in done for one in runs[name])]
 
 
 def lead(setting: str) -> float:
     """By how much V+R is above both V and random weights in the fair measure."""
-    view, both, random = (
-        values_of(Run(name, SEARCH_SEED, setting))[FAIR] for name in (V, BOTH, RANDOM)
-    )
-    return both - max(view, random)
+    both = Run(BOTH, SEARCH_SEED, setting)
+    others = both._replace(network=V), random_of(both)
+    return values_of(both)[FAIR] - max(values_of(one)[FAIR] for one in others)
 
 
 def mean_and_error(values: Sequence[float]) -> str:
@@ -241,26 +274,32 @@ def cells(values: Sequence[Values]) -> list[str]:
 
 
 def search_table() -> str:
-    """All settings of the first seed."""
-    rows = [
-        [f'{setting}: {title}', *cells([values_of(Run(name, SEARCH_SEED, setting))])]
-        for setting in SETTINGS
-        for name, title in NETWORKS.items()
-        if name != TWO
-    ]
-    return table(['', *MEASURES.values()], rows)
+    """All settings of the first seed that are measured."""
+    lines = []
+    for setting in searched():
+        both = Run(BOTH, SEARCH_SEED, setting)
+        own = random_of(both)
+        for one in (own, both._replace(network=V), both):
+            if one.network != RANDOM or own.setting == setting:
+                title = f'{setting}: {NETWORKS[one.network]}'
+                lines.append([title, *cells([values_of(one)])])
+    return table(['', *MEASURES.values()], lines)
 
 
 def final_tables(setting: str) -> tuple[str, str]:
     """The networks of the best setting, and what differs with the seed equal."""
-    rows, changes = [], []
+    header = ['', *MEASURES.values()]
+    names = [Run(n, s, setting).name for n in NETWORKS for s in SEEDS]
+    if not set(names) <= set(rows()):
+        return (table(['not measured yet'], []),) * 2
+    lines, changes = [], []
     values = {
         (name, at_end): [values_of(Run(name, seed, setting), at_end) for seed in SEEDS]
         for name in NETWORKS
         for at_end in (True, False)
     }
     for name, title in NETWORKS.items():
-        rows.append([title, *cells(values[name, True])])
+        lines.append([title, *cells(values[name, True])])
     pairs = [(V, RANDOM, True), (BOTH, V, True), (TWO, V, True)]
     for first, second, at_end in [*pairs, (BOTH, V, False), (TWO, V, False)]:
         differences = [
@@ -272,18 +311,26 @@ def final_tables(setting: str) -> tuple[str, str]:
         when = '' if at_end else ', in equal time'
         title = f'{NETWORKS[first]} minus {NETWORKS[second]}{when}'
         changes.append([title, *cells(differences)])
-    header = ['', *MEASURES.values()]
-    return table(header, rows), table(header, changes)
+    return table(header, lines), table(header, changes)
 
 
-def commands(setting: str) -> str:
-    """What was run for the first of the seeds, in Markdown."""
+def commands() -> str:
+    """What was run for one seed of the config as it is, in Markdown."""
     lines = ['```bash']
+    setting = next(iter(SETTINGS))
     for network in NETWORKS:
-        one = Run(network, SEEDS[0], setting)
-        record = read_json(one.results)
+        record = rows().get(Run(network, SEARCH_SEED, setting).name, {})
         lines += [record[key] for key in ('training', 'command') if key in record]
     return '\n'.join([*lines, '```'])
+
+
+def write_page() -> str:
+    """Write the page of what is measured; the best setting so far."""
+    best = max(searched(), key=lead)
+    tables = [search_table(), *final_tables(best)]
+    fill_page(PAGE, OUT, __file__, table=tables, commands=[commands()])
+    print(f'Best setting: {best}, by {lead(best):.1f} points')
+    return best
 
 
 def main() -> None:
@@ -292,21 +339,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--jobs', type=int, default=1, help='networks at a time')
-    parser.add_argument('--search', action='store_true', help='the first part alone')
+    parser.add_argument(
+        '--search', nargs='*', choices=SETTINGS, help='these settings alone; all'
+    )
     args = parser.parse_args()
     check_output_folder(str(OUT.parent))
     with ThreadPoolExecutor(args.jobs) as jobs:
         # The longest first.
-        order = sorted(SETTINGS, key=lambda name: -epochs(Run(V, SEARCH_SEED, name)))
+        order = sorted(
+            args.search or SETTINGS, key=lambda name: -epochs(Run(V, SEARCH_SEED, name))
+        )
         for one in [one for name in order for one in search(name, jobs)]:
             one.result()
-        best = max(SETTINGS, key=lead)
-        print(f'{search_table()}\n\nBest setting: {best}, by {lead(best):.1f} points')
-        if args.search:
-            return
-        compare(best, jobs)
-    tables = [search_table(), *final_tables(best)]
-    fill_page(PAGE, OUT, __file__, table=tables, commands=[commands(best)])
+        best = write_page()
+        if args.search is None:
+            compare(best, jobs)
+            write_page()
 
 
 if __name__ == '__main__':
