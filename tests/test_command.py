@@ -12,7 +12,13 @@ from support.tools import run
 import esvit_cli
 
 # Tools that make this repository's pages; they have no command.
-MISC = {'compare_methods', 'make_docs', 'regions_experiment', 'tool_runs'}
+MISC = {
+    'compare_methods',
+    'make_docs',
+    'regions_experiment',
+    'regions_measures',
+    'tool_runs',
+}
 
 
 def command(monkeypatch, *words):

@@ -27,9 +27,10 @@ def names_here(released):
 
 
 ARCHS = {}
-# Of gradients: batch norms of 4 or 8 images amplify rounding, and the reference itself
-# is this far from the same step in float64.
-ROUNDING = {'mocov3_vit_s': 1e-4, 'mocov3_resnet50': 2e-2}
+# Of gradients: batch norms of 4 or 8 images amplify rounding. ViT-S in float32 is up to
+# 5e-5 from the same step in float64 (three draws of weights and images), and the
+# reference as far on its side; ResNet-50 2e-2.
+ROUNDING = {'mocov3_vit_s': 3e-4, 'mocov3_resnet50': 2e-2}
 # Of what comes after AdamW, which makes whole steps of rounded gradients: the layout of
 # the images in memory alone changes the third loss by 0.5 %.
 LATER = 1e-2
