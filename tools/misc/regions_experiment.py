@@ -176,6 +176,8 @@ def step_seconds(one: Run) -> float:
 def equal_time(one: Run) -> int:
     """The epoch until which a network has trained as long as V has in all."""
     total = epochs(one)
+    if one.network == V:
+        return total
     first, both = (step_seconds(one._replace(network=n)) for n in (V, BOTH))
     # A step of the second phase costs what one of both tasks does.
     before = total // 2 if one.network == TWO else 0
@@ -183,14 +185,17 @@ def equal_time(one: Run) -> int:
     return min(total, before + max(1, after))
 
 
-def measure(one: Run, ends: Sequence[int]) -> None:
-    """Measure a network after these epochs; random weights are those of V+R before."""
+def measure(one: Run, ends: Sequence[int], config: str = '') -> None:
+    """Measure a network after these epochs.
+
+    Random weights are those of V+R before; ``config`` is the file of another such.
+    """
     if one.name in rows():
         return
     random = one.network == RANDOM
-    both = one._replace(network=BOTH)
+    both = config or one._replace(network=BOTH).config
     (ROOT / one.folder).mkdir(parents=True, exist_ok=True)
-    words = [both.config] if random else [one.config, *map(one.checkpoint, ends)]
+    words = [both] if random else [one.config, *map(one.checkpoint, ends)]
     out = f'{one.folder}/measures.json'
     done = run('tools/misc/regions_measures.py', *words, '--seed', one.seed, '-o', out)
     record = dict(command=done.command, epochs=list(ends), measures=read_json(out))
@@ -219,7 +224,7 @@ def search(setting: str, jobs: ThreadPoolExecutor) -> list[Future]:
         one = Run(BOTH, SEARCH_SEED, setting)
         train(one)
         measure(one, [epochs(one)])
-        measure(random_of(one), [0])
+        measure(random_of(one), [0], one.config)
 
     return [jobs.submit(view), jobs.submit(both)]
 
