@@ -30,7 +30,7 @@ from ..models.conversion.esvit import (
 from ..models.conversion.files import find_released_backbone
 from ..models.conversion.mae import is_mae_lite_checkpoint, mae_lite_from_released
 from ..models.conversion.mocov3 import is_mocov3_training, mocov3_from_released
-from ..models.conversion.names import EXTRACTOR, STUDENT, TEACHER
+from ..models.conversion.names import EXTRACTOR, STUDENT, TEACHER, check_tensors
 
 
 def main() -> None:
@@ -55,6 +55,7 @@ def main() -> None:
     notes: list[str] = []
     is_moco = is_mocov3_training(checkpoint)
     try:
+        check_tensors(checkpoint)
         if is_moco:
             config, state_dict = mocov3_from_released(checkpoint, args.arch)
             backbone = config['backbone']

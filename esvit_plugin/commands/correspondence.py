@@ -98,8 +98,10 @@ def main() -> None:
             with atomic_file(picture) as part:
                 plot_correspondence(part, pair, [(network, matches)])
     if not rows:
-        what = 'No two images' if args.pairs == 'other' else 'No image'
-        raise ValueError(f'{what} could be read, nothing is written.')
+        what = 'No image could be read'
+        if args.pairs == 'other':
+            what = 'Fewer than the two images that --pairs other takes could be read'
+        raise ValueError(f'{what}, nothing is written.')
     mean = {key: float(np.mean([row[key] for row in rows])) for key in values}
     what = 'pairs' if args.pairs == 'other' else 'images'
     print(f'{line(mean)}mean of {len(rows)} {what}, {network}')

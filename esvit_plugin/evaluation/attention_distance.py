@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models.layers.attention_scores import vit_scores
 from ..models.vit_blocks import vit_blocks
@@ -63,6 +63,7 @@ def attention_spread(
     for batch in image_batches(images, batch_size):
         inputs = prepare_images(batch, model, resize=False)
         size = inputs.shape[2], inputs.shape[3]
+        _check_size(model.backbone, size)
         sums = []
         for attention in patch_attention(model, inputs):
             grid = attention.grid
@@ -82,6 +83,20 @@ def attention_spread(
         grid,
         count,
     )
+
+
+def _check_size(backbone: nn.Module, size: tuple[int, int]) -> None:
+    """Refuse images that are no whole patches, which backbones pad, or one alone."""
+    modules = dict(backbone.named_modules())
+    stems = [m for name, m in modules.items() if name.split('.')[-1] == 'patch_embed']
+    convs = [m for stem in stems for m in stem.modules() if isinstance(m, nn.Conv2d)]
+    patch = math.prod(int(conv.stride[0]) for conv in convs)
+    if any(side % patch or side < 2 * patch for side in size):
+        raise ValueError(
+            f'Images of {size[0]} x {size[1]} pixels are not cut into whole patches of '
+            f'{patch} pixels, two or more each way, by this '
+            f'{type(backbone).__name__}; take a multiple, such as {2 * patch}.'
+        )
 
 
 @torch.no_grad()

@@ -181,8 +181,8 @@ def network_of(config: str | os.PathLike | Config, student: bool = False) -> str
             )
     if student:
         raise ValueError(
-            f'{name} is of a {kind}, which has no student; leave --student out, or '
-            'give the config of an EsViT.'
+            f'{name} is of a {kind}, which has no student; leave --student out '
+            '(--other-student of a second model), or give the config of an EsViT.'
         )
     return 'backbone'
 
@@ -209,6 +209,11 @@ def _recognised(
             f'{checkpoint} has weights by the names of OpenMMLab (backbone.*), which '
             'do not tell the architecture: give the config of its model instead of '
             f'{AUTO}.'
+        )
+    if any(name.startswith('model.') for name in weights) and must_convert(weights):
+        raise ValueError(
+            f'{convert_first(checkpoint)}, then give the config of its model instead '
+            f'of {AUTO}.'
         )
     try:
         cfg, converted = backbone_from_released(_without_heads(weights))

@@ -148,6 +148,14 @@ def test_what_has_no_such_attention_is_refused():
     )
     with pytest.raises(ValueError, match='not all blocks of this ViTEVA02'):
         attention_spread(frozen(build(rotary)), noise_images(1))
+    # Padded to 64 pixels, and a single patch.
+    model = frozen(build(DEIT))
+    for size in (60, 16):
+        with pytest.raises(
+            ValueError, match=f'Images of {size} x {size} pixels are not'
+        ):
+            ((path, shot),) = noise_images(1)
+            attention_spread(model, [(path, shot[:size, :size])])
     with pytest.raises(ValueError, match='No image could be read'):
         attention_spread(frozen(build(DEIT)), [])
 

@@ -255,7 +255,8 @@ def test_the_table_of_methods(tools, tmp_path, monkeypatch):
     found = rows(text)
     assert list(found) == ['', '---', *compare_methods.METHODS]
     for name in compare_methods.METHODS:
-        epochs, knn, linear, seconds, _ = found[name]
+        epochs, random, knn, linear, seconds, _ = found[name]
+        assert 0 <= float(random) <= 100 and random != 'nan'
         folder = ROOT / compare_methods.folder_of(name)
         logged = [
             json.loads(line)

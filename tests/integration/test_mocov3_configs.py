@@ -143,6 +143,7 @@ def evaluation(name):
 
 NAMES = sorted(path.stem for path in (FOLDER / 'evaluation').glob('*.py'))
 LINEAR = {
+    'linear_mocov3_vit_t': (12, 3.0, 192),
     'linear_mocov3_vit_s': (12, 3.0, 384),
     'linear_mocov3_vit_b': (12, 3.0, 768),
     'linear_mocov3_resnet50': (None, 0.1, 2048),
@@ -155,7 +156,8 @@ FINETUNE = {
     'transfer_mocov3_vit_b_flowers102': (100, 3e-4, 3, 102),
     'transfer_mocov3_vit_b_oxford_pets': (100, 3e-4, 3, 37),
 }
-KNN = {f'knn_mocov3_{name}' for name in ('vit_s', 'vit_b', 'resnet50')}
+KNN = {f'knn_mocov3_{name}' for name in ('vit_t', 'vit_s', 'vit_b', 'resnet50')}
+TINY = 'finetune_mocov3_vit_t'
 
 
 def heads_of(backbone):
@@ -165,11 +167,12 @@ def heads_of(backbone):
 
 
 def test_all_evaluations_are_in_the_tables():
-    assert set(NAMES) == {*LINEAR, *FINETUNE, *KNN}
+    assert set(NAMES) == {*LINEAR, *FINETUNE, *KNN, TINY}
     for name in KNN:
         cfg = load_config(evaluation(name))
         pretraining = name.removeprefix('knn_')
-        assert cfg.load_from == f'work_dirs/{pretraining}/epoch_300.pth'
+        epochs = load_config(str(FOLDER / f'{pretraining}.py')).train_cfg.max_epochs
+        assert cfg.load_from == f'work_dirs/{pretraining}/epoch_{epochs}.pth'
         assert cfg.model == load_config(str(FOLDER / f'{pretraining}.py')).model
 
 
@@ -215,6 +218,20 @@ def test_fine_tuning_has_deits_recipe(name):
     ]
     arrays = 'cifar' in name
     assert steps[0] == ('ArrayToBGR' if arrays else 'LoadImageFromFile')
+
+
+def test_tiny_is_fine_tuned_as_mae_lite_but_for_the_layer_decay():
+    cfg = load_config(evaluation(TINY))
+    name = 'finetune_mae_lite_tiny_improved.py'
+    other = load_config(str(FOLDER.parent / 'mae_lite' / name))
+    assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.75
+    assert cfg.model.backbone.init_cfg.checkpoint == (
+        'work_dirs/mocov3_vit_t/epoch_400.pth'
+    )
+    assert heads_of(cfg.model.backbone) == 12
+    cfg.optim_wrapper.paramwise_cfg.layer_decay_rate = 0.85
+    cfg.model.backbone.init_cfg = other.model.backbone.init_cfg
+    assert cfg.to_dict() == other.to_dict()
 
 
 @pytest.mark.parametrize('name', ['linear_mocov3_vit_s', 'finetune_mocov3_vit_s'])

@@ -74,8 +74,35 @@ def test_what_does_not_fit_is_named(golden, tmp_path):
         convert(tmp_path, source)
 
 
+def test_an_encoder_without_its_decoder_is_no_deit(golden, tmp_path):
+    source = released(golden, 'mae_tiny')
+    others = ('module.model.decoder_', 'module.model.mask_token')
+    source['model'] = {
+        n: v for n, v in source['model'].items() if not n.startswith(others)
+    }
+    with pytest.raises(ValueError, match='no whole pre-training: .*of 12 heads'):
+        convert(tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (lambda weight: weight.flatten(), 'is of shape .*not that of a convolution'),
+        (lambda weight: 'weight', "patch_embed.proj.weight under 'model' is a str, no"),
+    ],
+)
+def test_a_damaged_tensor_is_named(golden, tmp_path, value, message):
+    source = released(golden, 'mae_tiny')
+    name = 'module.model.patch_embed.proj.weight'
+    source['model'][name] = value(source['model'][name])
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path, source)
+
+
 def test_unconverted_files_are_refused(golden, tmp_path):
     path = tmp_path / 'released.pth'
     torch.save(released(golden, 'mae_tiny'), path)
     with pytest.raises(ValueError, match='Convert it first: esvit convert'):
         get_model('mae_lite_tiny', path)
+    with pytest.raises(ValueError, match='esvit convert .* instead of auto'):
+        load_backbone('auto', path)

@@ -108,6 +108,17 @@ def test_a_checkpoint_loads_strictly_and_gives_the_programs_features(
     )
 
 
+def test_learned_positions_leave_its_heads(released, tmp_path):
+    for name, value in released['state_dict'].items():
+        if name.endswith('pos_embed'):
+            value.normal_()
+    _, path = convert(tmp_path, released)
+    meta = torch.load(path)['meta']['backbone']
+    assert meta['type'] == 'MoCoV3VisionTransformer' and meta['arch']['num_heads'] == 12
+    with pytest.raises(ValueError, match='have 12 heads, not 3 as deit_tiny has'):
+        convert(tmp_path, released, '--arch', 'deit_tiny')
+
+
 def test_configs_with_other_heads_refuse_it(released, tmp_path):
     _, path = convert(tmp_path, released)
     wrong = small_config(tmp_path, heads=6)

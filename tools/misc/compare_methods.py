@@ -11,7 +11,17 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
-from tool_runs import ROOT, Done, code, fill_page, read_json, run, seconds, table
+from tool_runs import (
+    ROOT,
+    Done,
+    code,
+    fill_page,
+    read_json,
+    run,
+    save_untrained,
+    seconds,
+    table,
+)
 
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output_folder, run_tool
@@ -47,6 +57,7 @@ METHODS = {
     'D-MAE': Method('dmae_photos'),
 }
 COLUMNS = {
+    'random': '20-NN untrained, %',
     'knn': '20-NN, %',
     'linear': 'linear, %',
     'seconds': 'training, s',
@@ -86,18 +97,23 @@ def measure(name: str) -> tuple[dict[str, float], list[Done]]:
     trained, checkpoint = train(name)
     config = f'{folder}/{METHODS[name].config}.py'
     knn = run('tools/knn.py', config, checkpoint, '--k', 20)
+    first = f'{folder}/untrained/untrained.pth'
+    untrained = save_untrained(config, first)
+    random = run('tools/knn.py', config, first, '--k', 20)
     out = f'{folder}/transfer.json'
     linear = run(
         *('tools/transfer.py', config, checkpoint),
         *('--datasets', SET, '--force', '-o', out),
     )
+    top1 = r'k=20 +top-1 +([\d.]+)'
     values = dict(
-        knn=knn.number(r'k=20 +top-1 +([\d.]+)'),
+        random=random.number(top1),
+        knn=knn.number(top1),
         linear=next(iter(read_json(out)['results'].values()))['value'],
         seconds=seconds(folder),
         memory=read_json(f'{folder}/memory.json'),
     )
-    return values, [trained, knn, linear]
+    return values, [trained, knn, untrained, random, linear]
 
 
 def main() -> None:
@@ -110,7 +126,7 @@ def main() -> None:
         config = f'{folder_of(name)}/{METHODS[name].config}.py'
         cfg = Config.fromfile(ROOT / config)
         epochs = str(cfg.train_cfg.max_epochs)
-        digits = [1, 1, 0, 0]
+        digits = [1, 1, 1, 0, 0]
         cells = [f'{values[key]:.{n}f}' for key, n in zip(COLUMNS, digits, strict=True)]
         rows.append([name, epochs, *cells])
     fill_page(

@@ -4,7 +4,7 @@
 
 It reads work_dirs/mocov3_resnet50/epoch_300.pth; another checkpoint with
 --cfg-options model.backbone.init_cfg.checkpoint=...
-Published: 72.8 % top-1 (arXiv 2104.02057).
+Published: 72.8 % top-1 (the authors' program, CONFIG.md).
 """
 
 _base_ = ['../../_base_/mocov3_linear.py']

@@ -23,6 +23,8 @@ from .swin import swin_from_released
 from .vil import vil_from_released
 
 Weights = Mapping[str, Tensor]
+# What to do about weights that do not fit.
+ARCH = 'Pass another --arch, if the weights are of one.'
 # The last layer of MoCo v3's convolutional stem.
 _STEM_END = 'patch_embed.proj.12.weight'
 # ViT-Tiny, Small, Base and Large; huge ones have other heads.
@@ -133,12 +135,13 @@ def _read_config(family: _Family, state_dict: Weights, kind: str) -> dict[str, A
         ) from error
 
 
-def check_fit(config: dict[str, Any], weights: Weights) -> None:
+def check_fit(config: dict[str, Any], weights: Weights, remedy: str = ARCH) -> None:
     """Refuse weights that the model of ``config`` would not load strictly.
 
     Args:
         config: Config of a backbone or a model.
         weights: Weights in its names.
+        remedy: What the message ends with. Defaults to another ``--arch``.
 
     Raises:
         ValueError: If a weight is missing, unknown or of another shape; the message
@@ -167,7 +170,7 @@ def check_fit(config: dict[str, Any], weights: Weights) -> None:
     if misfits:
         raise ValueError(
             f'The weights do not fit {config.get("backbone", config)}; '
-            f'{"; ".join(misfits)}. Pass another --arch, if the weights are of one.'
+            f'{"; ".join(misfits)}. {remedy}'
         )
 
 

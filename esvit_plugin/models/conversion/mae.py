@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .backbones import check_fit
-from .names import is_backbone_alone
+from .names import MARKERS, is_backbone_alone
 from .renames import MAE_DECODER, VIT, to_ours
 
 # Before the names of the network that is trained, and of D-MAE's teacher.
@@ -26,10 +26,11 @@ _DECODER_HEAD = 32
 
 
 def is_mae_lite_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether it has what ``mae_lite_from_released`` takes."""
+    """Whether its program has written it; a ViT under ``model``, named ``model.*``."""
     weights = checkpoint.get('model')
+    marker = _STUDENT + MARKERS['VisionTransformer']
     return isinstance(weights, Mapping) and any(
-        _bare(name).startswith(f'{_STUDENT}decoder_embed.') for name in weights
+        _bare(name) == marker for name in weights
     )
 
 
@@ -61,8 +62,12 @@ def mae_lite_from_released(
     try:
         config = _config(converted)
     except KeyError as error:
-        raise ValueError(f"No checkpoint of MAE-lite's: it lacks {error}.") from error
-    check_fit(config, converted)
+        raise ValueError(
+            f"It is of MAE-lite's program, but no whole pre-training: it lacks {error}."
+            ' Its encoders, of 12 heads where DeiT has 3 and 6, are converted with '
+            'their decoder.'
+        ) from error
+    check_fit(config, converted, 'The file is damaged, or of another program.')
     return config, converted
 
 
@@ -119,6 +124,11 @@ def mae_name(name: str) -> str:
 
 def _config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     patch = weights['backbone.patch_embed.projection.weight']
+    if patch.dim() != 4:
+        raise ValueError(
+            f'Its patch_embed.proj.weight is of shape {tuple(patch.shape)}, not that '
+            'of a convolution (C, 3, P, P): the file is damaged.'
+        )
     width, _, patch_size, _ = patch.shape
     decoder_width = len(weights['neck.decoder_embed.weight'])
     num_patches = weights['backbone.pos_embed'].shape[1] - 1

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor
 
 from .backbones import backbone_from_released, check_fit
@@ -69,6 +70,7 @@ def mocov3_from_released(
         config, weights = backbone_from_released(
             {n: v for n, v in parts[prefix].items() if n not in heads}, arch
         )
+        config = _with_heads(config, arch)
         if prefix == 'base_encoder.':
             backbone, projector = config, _rename(heads)
         converted.update({f'{backbone_name}{n}': v for n, v in weights.items()})
@@ -80,6 +82,28 @@ def mocov3_from_released(
     model = _model_config(backbone, projector, predictor)
     check_fit(model, converted)
     return model, converted
+
+
+def _with_heads(config: dict[str, Any], arch: str | None) -> dict[str, Any]:
+    """A backbone with the heads that the program's ViTs have, whatever its positions.
+
+    Raises:
+        ValueError: If ``arch`` has others.
+    """
+    if config['type'] == 'ResNet':
+        return config
+    settings = config['arch']
+    if isinstance(settings, str):
+        settings = VisionTransformer.arch_zoo[settings]
+    heads = max(12, settings['embed_dims'] // 64)
+    if settings['num_heads'] == heads:
+        return config
+    if arch is not None:
+        raise ValueError(
+            f'It is a pre-training of MoCo v3, whose ViTs of this width have {heads} '
+            f'heads, not {settings["num_heads"]} as {arch} has; leave --arch out.'
+        )
+    return dict(config, arch=dict(settings, num_heads=heads))
 
 
 def _rename(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -85,6 +85,27 @@ def find_network(content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | 
     return ('', content) if _is_state_dict(content) else None
 
 
+def check_tensors(content: Mapping[str, Any]) -> None:
+    """Refuse a file whose networks hold anything but tensors.
+
+    Args:
+        content: What the file holds.
+
+    Raises:
+        ValueError: If so; the message names the first.
+    """
+    for key in _NETWORKS:
+        weights: Any = content.get(key)
+        if not _is_state_dict(weights):
+            continue
+        wrong = [n for n, value in weights.items() if not isinstance(value, Tensor)]
+        if wrong:
+            raise ValueError(
+                f'{wrong[0]} under {key!r} is a {type(weights[wrong[0]]).__name__}, no '
+                'tensor: the file is damaged.'
+            )
+
+
 def is_released_training(content: Mapping[str, Any]) -> bool:
     """Whether a file is organised as the checkpoints of the authors' programs."""
     return 'state_dict' not in content and any(
