@@ -53,6 +53,19 @@ train_pipeline = [
     ),
     dict(type='PackInputs'),
 ]
+# Of images of one's own, esvit knn --data
+eval_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='ResizeEdge',
+        scale=128,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='CenterCrop', crop_size=112),
+    dict(type='PackInputs'),
+]
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,

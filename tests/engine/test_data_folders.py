@@ -128,7 +128,7 @@ def pretraining_demos():
 
 def test_demos_prepare_other_images_as_large_as_their_own():
     names = [*pretraining_demos()]
-    assert len(names) == 9
+    assert len(names) == 10
     for name in names:
         cfg = load_config(name)
         # Of the first view, or of the crop
