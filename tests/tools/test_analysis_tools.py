@@ -106,7 +106,7 @@ def test_correspondence_of_nothing_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match='No image could be read'):
         run(*args, tmp_path / 'bad.png', '-o', out)
     assert not list(out.glob('*'))
-    with pytest.raises(ValueError, match='No two images could be read'):
+    with pytest.raises(ValueError, match='Fewer than the two images that'):
         run(*args, 'moon', '-o', out, '--pairs=other')
     refused("invalid choice: 'flip'", capsys, *args, 'moon', '-o', out, '--pairs=flip')
     refused(
