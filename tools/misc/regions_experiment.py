@@ -15,6 +15,7 @@ import statistics
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -215,18 +216,14 @@ def random_of(one: Run) -> Run:
 def search(setting: str, jobs: ThreadPoolExecutor) -> list[Future]:
     """Begin to train and measure V and V+R of one setting, and random weights."""
 
-    def view() -> None:
-        one = Run(V, SEARCH_SEED, setting)
+    def one_of(network: str) -> None:
+        one = Run(network, SEARCH_SEED, setting)
         train(one)
         measure(one, [epochs(one)])
+        if network == BOTH:
+            measure(random_of(one), [0], one.config)
 
-    def both() -> None:
-        one = Run(BOTH, SEARCH_SEED, setting)
-        train(one)
-        measure(one, [epochs(one)])
-        measure(random_of(one), [0], one.config)
-
-    return [jobs.submit(view), jobs.submit(both)]
+    return [jobs.submit(partial(one_of, network)) for network in (V, BOTH)]
 
 
 def compare(setting: str, jobs: ThreadPoolExecutor) -> None:

@@ -30,7 +30,6 @@ PATTERNS = {
     'origin': r'Written by `.*\.(?=\n)',
     'commands': r'```bash\n(?:.*\n)*?```',
     'table': r'\|.*\|(?:\n\|.*\|)*',
-    'changes': r'\*.* minus .*(?:\n\*.* minus .*)*',
 }
 
 
@@ -167,8 +166,8 @@ def fill_page(page: Path, out: Path, program: str, **parts: list[str]) -> None:
         page: The page as it is.
         out: The file to write.
         program: The file of the running program, whose command the page names.
-        **parts: What takes the place of each 'commands' block, 'table' and 'changes',
-            the list of what differs between two networks, in the page's order.
+        **parts: What takes the place of each 'commands' block and 'table', in the
+            page's order.
 
     Raises:
         ValueError: If the page has another number of them.
