@@ -148,15 +148,21 @@ def open_images(
         FileNotFoundError: If a source does not exist; before the first image.
         ValueError: If a folder has no image; likewise.
     """
-    return _read(
-        [
-            name
-            if name in PHOTO_NAMES and not os.path.exists(name)
-            else ImageFiles([name], size)
-            for name in sources
-        ],
-        size,
-    )
+    return _read([_source(name, size) for name in sources], size)
+
+
+def _source(name: str, size: int) -> str | ImageFiles:
+    if name in PHOTO_NAMES and not os.path.exists(name):
+        return name
+    try:
+        return ImageFiles([name], size)
+    except FileNotFoundError as error:
+        if os.path.dirname(name):
+            raise
+        names = ', '.join(PHOTO_NAMES)
+        raise FileNotFoundError(
+            f'{error} The bundled photographs are {names}.'
+        ) from None
 
 
 def _read(

@@ -146,17 +146,20 @@ LINEAR = {
     'linear_mocov3_vit_t': (12, 3.0, 192),
     'linear_mocov3_vit_s': (12, 3.0, 384),
     'linear_mocov3_vit_b': (12, 3.0, 768),
+    'linear_mocov3_vit_l': (16, 3.0, 1024),
     'linear_mocov3_resnet50': (None, 0.1, 2048),
 }
 FINETUNE = {
     'finetune_mocov3_vit_s': (300, 5e-4 * 2, 5, 1000),
     'finetune_mocov3_vit_b': (150, 5e-4 * 2, 5, 1000),
+    'finetune_mocov3_vit_l': (100, 5e-4 * 2, 5, 1000),
     'transfer_mocov3_vit_b_cifar10': (100, 3e-4, 3, 10),
     'transfer_mocov3_vit_b_cifar100': (100, 3e-4, 3, 100),
     'transfer_mocov3_vit_b_flowers102': (100, 3e-4, 3, 102),
     'transfer_mocov3_vit_b_oxford_pets': (100, 3e-4, 3, 37),
 }
-KNN = {f'knn_mocov3_{name}' for name in ('vit_t', 'vit_s', 'vit_b', 'resnet50')}
+ARCHS = 'vit_t', 'vit_s', 'vit_b', 'vit_l', 'resnet50'
+KNN = {f'knn_mocov3_{name}' for name in ARCHS}
 TINY = 'finetune_mocov3_vit_t'
 
 
@@ -205,8 +208,9 @@ def test_fine_tuning_has_deits_recipe(name):
     start, cosine = cfg.param_scheduler
     assert start.end == cosine.begin == warmup
     model = cfg.model
-    assert model.backbone.drop_path_rate == 0.1
-    assert heads_of(model.backbone) == 12
+    large = name.endswith('vit_l')
+    assert model.backbone.drop_path_rate == (0.5 if large else 0.1)
+    assert heads_of(model.backbone) == (16 if large else 12)
     assert model.head.num_classes == model.data_preprocessor.num_classes == classes
     assert model.head.loss.label_smooth_val == 0.1
     alphas = {augment['type']: augment['alpha'] for augment in model.train_cfg.augments}

@@ -43,30 +43,37 @@ NETWORKS = {
 }
 VIEW_ALONE = ('model.region_neck=None', 'model.region_head=None')
 VIEWS = 'train_dataloader.dataset.pipeline.0.views'
+SHORT = 'train_cfg.max_epochs=3'
+WHOLE_SMALL_VIEWS = f'{VIEWS}.2.scale=(0.4,1.0)'
 # What each setting changes, and how.
 SETTINGS: dict[str, tuple[str, ...]] = {
     'as in the config': (),
-    '12 epochs': ('train_cfg.max_epochs=12',),
-    '14 x 14 regions': ('model.backbone.patch_size=2',),
-    'K = 256': ('model.neck.out_channels=256', 'model.region_neck.out_channels=256'),
-    'K = 4096': ('model.neck.out_channels=4096', 'model.region_neck.out_channels=4096'),
-    'teacher temperature 0.07': ('custom_hooks.1.teacher_temp=0.07',),
-    'teacher momentum 0.99': (
-        'custom_hooks.0.momentum=0.99',
-        'custom_hooks.0.start_share=None',
-    ),
-    'rate 3e-4': ('optim_wrapper.optimizer.lr=3e-4',),
-    'decay 0.04 throughout': ('param_scheduler.2.eta_min_ratio=1.0',),
-    'windows of 4 x 4': ('model.backbone.window_size=4',),
-    'stochastic depth 0.1': ('model.backbone.drop_path_rate=0.1',),
-    'large views of 70 % and more': (
+    '3 epochs': (SHORT,),
+    '3 epochs, windows of 2 x 2': (SHORT, 'model.backbone.window_size=2'),
+    '3 epochs, windows of 2 x 2, all views nearly whole': (
+        SHORT,
+        'model.backbone.window_size=2',
         f'{VIEWS}.0.scale=(0.7,1.0)',
         f'{VIEWS}.1.scale=(0.7,1.0)',
+        WHOLE_SMALL_VIEWS,
     ),
-    '8 small views': (f'{VIEWS}.2.num_views=8',),
-    'brightness and contrast jittered by 0.8': tuple(
-        f'{VIEWS}.{group}.augment.color_jitter=(0.8,0.8,0.2,0.1)' for group in range(3)
+    '3 epochs, small views of 40 % and more': (SHORT, WHOLE_SMALL_VIEWS),
+    '3 epochs, half of the views solarised': (
+        SHORT,
+        *(f'{VIEWS}.{group}.augment.solarize_prob=0.5' for group in range(3)),
     ),
+    '3 epochs, teacher temperature 0.01': (SHORT, 'custom_hooks.1.teacher_temp=0.01'),
+    '3 epochs, teacher temperature 0.01, rate 3e-3': (
+        SHORT,
+        'custom_hooks.1.teacher_temp=0.01',
+        'optim_wrapper.optimizer.lr=3e-3',
+    ),
+    '3 epochs, batches of 8, rate 5e-4': (
+        SHORT,
+        'train_dataloader.batch_size=8',
+        'optim_wrapper.optimizer.lr=5e-4',
+    ),
+    '3 epochs, weight of the region task 0.9': (SHORT, 'model.region_weight=0.9'),
 }
 # The measure that decides: no brightness to match by, no textures.
 FAIR = 'relit'
