@@ -117,7 +117,9 @@ def test_models_of_timm_are_taken(tmp_path):
 def test_mistakes_are_refused(tmp_path, trained, capsys):
     out = tmp_path / 'out'
     both = (CKA, *trained, *trained)
-    with pytest.raises(FileNotFoundError, match='folder nowhere.* bundled photographs are '):
+    with pytest.raises(
+        FileNotFoundError, match='folder nowhere.* bundled photographs are '
+    ):
         run(*both, 'nowhere', '-o', out)
     with pytest.raises(ValueError, match='at least 4 images .*, got 1'):
         run(*both, 'moon', '-o', out)

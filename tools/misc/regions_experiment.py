@@ -11,6 +11,7 @@ not repeated, and a training that was stopped goes on.
 
 import argparse
 import json
+import math
 import statistics
 import threading
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from tool_runs import ROOT, fill_page, read_json, run, seconds, table, wrapped
 from esvit_plugin.engine.checkpoints import atomic_file
 from esvit_plugin.engine.cli import check_output_folder, run_tool
 from esvit_plugin.engine.configs import load_config
+from esvit_plugin.visualization.logs import read_scalars
 
 CONFIG = 'configs/demo/esvit_swin_regions.py'
 WORK_DIR = 'work_dirs/regions'
@@ -88,6 +90,8 @@ MEASURES = {
     'knn': '20-NN',
     'linear': 'linear',
 }
+# In the table of settings alone.
+INFORMATION = {'views': 'views, nats', 'regions': 'regions, nats'}
 Values = dict[str, float]
 
 
@@ -181,6 +185,25 @@ def step_seconds(one: Run) -> float:
     return record['seconds'] if record else seconds(one.folder)
 
 
+def information(folder: str) -> dict[str, float]:
+    """What the teacher's targets tell of an image, in nats, at the end of the log.
+
+    The entropy of the mean target less the mean entropy of a target: 0 if all images,
+    or all regions, have the same target.
+    """
+    scalars = read_scalars(str(ROOT / folder))
+    keys = {
+        'views': ('prototypes_used', 'teacher_entropy'),
+        'regions': ('region_prototypes_used', 'region_entropy'),
+    }
+    found = {}
+    for name, pair in keys.items():
+        if pair[0] in scalars:
+            used, entropy = (scalars[key][-1][1] for key in pair)
+            found[name] = math.log(used) - entropy
+    return found
+
+
 def equal_time(one: Run) -> int:
     """The epoch until which a network has trained as long as V has in all."""
     total = epochs(one)
@@ -209,7 +232,11 @@ def measure(one: Run, ends: Sequence[int], config: str = '') -> None:
     record = dict(command=done.command, epochs=list(ends), measures=read_json(out))
     if not random:
         note = ROOT / one.folder / 'command.txt'
-        record.update(training=note.read_text(), seconds=round(seconds(one.folder)))
+        record.update(
+            training=note.read_text(),
+            seconds=round(seconds(one.folder)),
+            information=information(one.folder),
+        )
     add_row(one, record)
 
 
@@ -291,8 +318,12 @@ def search_table() -> str:
         for one in (own, both._replace(network=V), both):
             if one.network != RANDOM or own.setting == setting:
                 title = f'{setting}: {NETWORKS[one.network]}'
-                lines.append([title, *cells([values_of(one)])])
-    return table(['', *MEASURES.values()], lines)
+                nats = rows()[one.name].get('information', {})
+                told = [
+                    f'{nats[key]:.1f}' if key in nats else '' for key in INFORMATION
+                ]
+                lines.append([title, *cells([values_of(one)]), *told])
+    return table(['', *MEASURES.values(), *INFORMATION.values()], lines)
 
 
 def final_tables(setting: str) -> tuple[str, str]:
