@@ -301,12 +301,30 @@ def test_the_experiment_pairs_its_seeds(tools, monkeypatch):
     assert experiment.lead('as in the config') == 2  # 6 - 4
     with monkeypatch.context() as patch:
         patch.setattr(experiment, 'rows', dict)
+        twelve = {'12 epochs': ('train_cfg.max_epochs=12',)}
+        patch.setattr(experiment, 'SETTINGS', twelve)
         patch.setattr(experiment, 'seconds', lambda folder: 3 + 3 * ('both' in folder))
         ends = {
             name: experiment.equal_time(experiment.Run(name, 1, '12 epochs'))
             for name in ('view', 'both', 'two_phase')
         }
     assert ends == dict(view=12, both=6, two_phase=9)
+
+
+def test_targets_that_are_all_alike_tell_nothing(tools, tmp_path):
+    import regions_experiment as experiment
+
+    (tmp_path / 'vis_data').mkdir()
+    lines = [
+        dict(step=1, iter=1, prototypes_used=1.0, teacher_entropy=9.0),
+        # e^3 in use, each target spread over e^2; all regions have one target.
+        dict(step=2, iter=2, prototypes_used=np.exp(3), teacher_entropy=2.0)
+        | dict(region_prototypes_used=np.exp(1.5), region_entropy=1.5),
+    ]
+    log = tmp_path / 'vis_data' / 'scalars.json'
+    log.write_text('\n'.join(map(json.dumps, lines)))
+    told = experiment.information(str(tmp_path))
+    assert told == dict(views=pytest.approx(1), regions=pytest.approx(0))
 
 
 def test_a_command_is_shown_and_its_failure_raised(capfd, monkeypatch):

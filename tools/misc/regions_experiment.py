@@ -242,9 +242,13 @@ def measure(one: Run, ends: Sequence[int], config: str = '') -> None:
 
 def random_of(one: Run) -> Run:
     """The random weights beside a network: equal in all settings of its backbone."""
-    own = any('backbone' in option for option in SETTINGS[one.setting])
-    setting = one.setting if own else next(iter(SETTINGS))
-    return Run(RANDOM, one.seed, setting)
+
+    def backbone(setting: str) -> list[str]:
+        return [option for option in SETTINGS[setting] if 'backbone' in option]
+
+    own = backbone(one.setting)
+    first = next(name for name in SETTINGS if backbone(name) == own)
+    return Run(RANDOM, one.seed, first)
 
 
 def search(setting: str, jobs: ThreadPoolExecutor) -> list[Future]:
