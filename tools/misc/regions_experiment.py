@@ -46,6 +46,7 @@ NETWORKS = {
 VIEW_ALONE = ('model.region_neck=None', 'model.region_head=None')
 VIEWS = 'train_dataloader.dataset.pipeline.0.views'
 SHORT = 'train_cfg.max_epochs=3'
+SMALL_BATCHES = 'train_dataloader.batch_size=8', 'optim_wrapper.optimizer.lr=5e-4'
 WHOLE_SMALL_VIEWS = f'{VIEWS}.2.scale=(0.4,1.0)'
 # What each setting changes, and how.
 SETTINGS: dict[str, tuple[str, ...]] = {
@@ -70,11 +71,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         'custom_hooks.1.teacher_temp=0.01',
         'optim_wrapper.optimizer.lr=3e-3',
     ),
-    '3 epochs, batches of 8, rate 5e-4': (
-        SHORT,
-        'train_dataloader.batch_size=8',
-        'optim_wrapper.optimizer.lr=5e-4',
-    ),
+    '3 epochs, batches of 8, rate 5e-4': (SHORT, *SMALL_BATCHES),
+    'batches of 8, rate 5e-4': SMALL_BATCHES,
     '3 epochs, weight of the region task 0.9': (SHORT, 'model.region_weight=0.9'),
 }
 # The measure that decides: no brightness to match by, no textures.
