@@ -88,8 +88,11 @@ MEASURES = {
     'knn': '20-NN',
     'linear': 'linear',
 }
-# In the table of settings alone.
-INFORMATION = {'views': 'views, nats', 'regions': 'regions, nats'}
+# In the table of settings alone; what of the log it comes from.
+INFORMATION = {
+    'views': ('prototypes_used', 'teacher_entropy'),
+    'regions': ('region_prototypes_used', 'region_entropy'),
+}
 Values = dict[str, float]
 
 
@@ -190,12 +193,8 @@ def information(folder: str) -> dict[str, float]:
     or all regions, have the same target.
     """
     scalars = read_scalars(str(ROOT / folder))
-    keys = {
-        'views': ('prototypes_used', 'teacher_entropy'),
-        'regions': ('region_prototypes_used', 'region_entropy'),
-    }
     found = {}
-    for name, pair in keys.items():
+    for name, pair in INFORMATION.items():
         if pair[0] in scalars:
             used, entropy = (scalars[key][-1][1] for key in pair)
             found[name] = math.log(used) - entropy
@@ -325,7 +324,8 @@ def search_table() -> str:
                     f'{nats[key]:.1f}' if key in nats else '' for key in INFORMATION
                 ]
                 lines.append([title, *cells([values_of(one)]), *told])
-    return table(['', *MEASURES.values(), *INFORMATION.values()], lines)
+    nats_titles = [f'{key}, nats' for key in INFORMATION]
+    return table(['', *MEASURES.values(), *nats_titles], lines)
 
 
 def final_tables(setting: str) -> tuple[str, str]:
