@@ -13,6 +13,8 @@ foreach_clamp_max = torch._foreach_clamp_max
 foreach_clamp_min_ = torch._foreach_clamp_min_
 # As torch.nn.utils.weight_norm calls it: no copies of the weight in its backward pass.
 weight_norm = torch._weight_norm
+# Fused attention that also returns each query's log of the sum of its exponentials.
+cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 # Backward passes, for autograd functions that compute the forward pass again.
 softmax_backward = torch.ops.aten._softmax_backward_data
 gelu_backward = torch.ops.aten.gelu_backward

@@ -69,6 +69,26 @@ def test_weights_are_normalised_row_by_row():
         torch.testing.assert_close(mine, other)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float64])
+def test_attention_with_the_sums_of_its_softmax(dtype):
+    query, key, value, bias = (
+        torch.randn(shape).to(dtype)
+        for shape in ((2, 3, 5, 8), (2, 3, 6, 8), (2, 3, 6, 8), (3, 5, 6))
+    )
+    out, log_sums = torch_calls.cpu_attention(
+        query, key, value, attn_mask=bias.unsqueeze(0), scale=0.3
+    )
+    exact = [x.double() for x in (query, key, value, bias)]
+    scores = 0.3 * exact[0] @ exact[1].transpose(-2, -1) + exact[3]
+    half = dict(rtol=0.01, atol=0.01) if dtype == torch.bfloat16 else {}
+    torch.testing.assert_close(out, (scores.softmax(-1) @ exact[2]).to(dtype), **half)
+    # Sums are in single precision or better.
+    sums_dtype = torch.promote_types(dtype, torch.float32)
+    assert log_sums.dtype == sums_dtype
+    near = dict(rtol=1e-4, atol=1e-4) if dtype == torch.bfloat16 else {}
+    torch.testing.assert_close(log_sums, scores.logsumexp(-1).to(sums_dtype), **near)
+
+
 def test_backward_of_softmax():
     scores = torch.randn(3, 5, requires_grad=True)
     weights, grad = scores.softmax(-1), torch.randn(3, 5)

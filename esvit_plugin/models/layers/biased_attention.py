@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ...torch_calls import softmax_backward
+from ...torch_calls import cpu_attention, softmax_backward
 from ..plain import use_plain
 from ..utils import is_traced, upcast
 
@@ -87,20 +87,8 @@ def computes_weights_again(x: Tensor) -> bool:
 
 def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
-) -> Tensor:
-    """Torch's fused attention, for the forward pass of an autograd function."""
-    # Detached: on a CPU torch does not fuse if the bias asks for a gradient.
-    return F.scaled_dot_product_attention(
-        query.detach(), key, value, bias.detach().unsqueeze(0), scale=scale
-    )
-
-
-def attention_gradients(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float, grad: Tensor
-) -> list[Tensor]:
-    """Gradients of query, key, value and bias from the output's.
-
-    Of half precision, products are in that type, softmax and sums in float32.
+) -> tuple[Tensor, Tensor]:
+    """Torch's fused attention of a CPU, for the forward pass of an autograd function.
 
     Args:
         query: Shape (B, heads, N, d).
@@ -108,6 +96,41 @@ def attention_gradients(
         value: Shape as ``key``.
         bias: Shape (heads, N, M).
         scale: Factor of the scores.
+
+    Returns:
+        The output, shape (B, heads, N, d), and the logarithms of the sums of each
+        query's exponentiated scores, shape (B, heads, N), in single precision or
+        better.
+    """
+    # The kernel itself takes the channels of a head to be without gaps.
+    query, key, value = (
+        x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value)
+    )
+    return cpu_attention(query, key, value, attn_mask=bias.unsqueeze(0), scale=scale)
+
+
+def attention_gradients(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor,
+    scale: float,
+    log_sums: Tensor,
+    grad: Tensor,
+) -> list[Tensor]:
+    """Gradients of query, key, value and bias from the output's.
+
+    Weights are exponentials of the scores less ``log_sums``: torch's softmax over so
+    few keys costs more than the products. Of half precision, scores are formed in
+    float32, as their sums were, other products in that type.
+
+    Args:
+        query: Shape (B, heads, N, d).
+        key: Shape (B, heads, M, d).
+        value: Shape as ``key``.
+        bias: Shape (heads, N, M).
+        scale: Factor of the scores.
+        log_sums: As :func:`fused_attention` returns it.
         grad: Gradient of the output, shape (B, heads, N, d).
 
     Returns:
@@ -123,19 +146,22 @@ def attention_gradients(
         q_XNd, k_XMd, v_XMd, grad_XNd, grad_q_XNd, grad_k_XMd, grad_v_XMd = (
             x[part].flatten(0, 1) for x in (query, key, value, grad, *grads)
         )
-        scores_XNM = bias.repeat(len(q_XNd) // len(bias), 1, 1)
-        scores_XNM.baddbmm_(q_XNd, k_XMd.transpose(1, 2), alpha=scale)
-        weights_XNM = scores_XNM.softmax(-1, dtype=grad_bias.dtype)
-        half_XNM = weights_XNM.to(v_XMd.dtype)
-        torch.bmm(half_XNM.transpose(1, 2), grad_XNd, out=grad_v_XMd)
+        scores_XNM = upcast(bias).repeat(len(q_XNd) // len(bias), 1, 1)
+        scores_XNM.baddbmm_(upcast(q_XNd), upcast(k_XMd).transpose(1, 2), alpha=scale)
+        scores_XNM -= log_sums[part].flatten(0, 1).unsqueeze(-1)
+        weights_XNM = scores_XNM.exp_().to(v_XMd.dtype)
+        torch.bmm(weights_XNM.transpose(1, 2), grad_XNd, out=grad_v_XMd)
+        grad_weights_XNM = grad_XNd @ v_XMd.transpose(1, 2)
         grad_scores_XNM = softmax_backward(
-            upcast(grad_XNd @ v_XMd.transpose(1, 2)), weights_XNM, -1, weights_XNM.dtype
+            grad_weights_XNM, weights_XNM, -1, weights_XNM.dtype
         )
-        grad_bias += grad_scores_XNM.unflatten(0, (-1, len(bias))).sum(0)
-        grad_scores_XNM *= scale
-        half_XNM = grad_scores_XNM.to(k_XMd.dtype)
-        torch.bmm(half_XNM, k_XMd, out=grad_q_XNd)
-        torch.bmm(half_XNM.transpose(1, 2), q_XNd, out=grad_k_XMd)
+        grad_bias += grad_scores_XNM.unflatten(0, (-1, len(bias))).sum(
+            0, dtype=grad_bias.dtype
+        )
+        torch.bmm(grad_scores_XNM, k_XMd, out=grad_q_XNd)
+        torch.bmm(grad_scores_XNM.transpose(1, 2), q_XNd, out=grad_k_XMd)
+        grad_q_XNd *= scale
+        grad_k_XMd *= scale
     return [*grads, grad_bias.to(bias.dtype)]
 
 
@@ -144,13 +170,14 @@ class _BiasedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
     ) -> Tensor:
-        ctx.save_for_backward(query, key, value, bias)
+        out, log_sums = fused_attention(query, key, value, bias, scale)
+        ctx.save_for_backward(query, key, value, bias, log_sums)
         ctx.scale = scale
-        return fused_attention(query, key, value, bias, scale)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, bias = ctx.saved_tensors
-        grads = attention_gradients(query, key, value, bias, ctx.scale, grad)
+        query, key, value, bias, log_sums = ctx.saved_tensors
+        grads = attention_gradients(query, key, value, bias, ctx.scale, log_sums, grad)
         return *grads, None

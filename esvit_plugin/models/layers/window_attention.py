@@ -139,19 +139,24 @@ class _WindowAttention(torch.autograd.Function):
         pad_2hd: Tensor | None,
         scale: float,
     ) -> Tensor:
-        ctx.save_for_backward(qkv_WN3hd, bias_hNM, pad_2hd)
-        ctx.scale = scale
         heads = _split_heads(qkv_WN3hd, pad_2hd)
-        return _merge_heads(fused_attention(*heads, bias_hNM, scale))
+        out_WhNd, log_sums_WhN = fused_attention(*heads, bias_hNM, scale)
+        ctx.save_for_backward(qkv_WN3hd, bias_hNM, pad_2hd, log_sums_WhN)
+        ctx.scale = scale
+        return _merge_heads(out_WhNd)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        qkv_WN3hd, bias_hNM, pad_2hd = ctx.saved_tensors
+        qkv_WN3hd, bias_hNM, pad_2hd, log_sums_WhN = ctx.saved_tensors
         num_positions, num_heads = qkv_WN3hd.shape[1], qkv_WN3hd.shape[3]
         grad_WhNd = grad.unflatten(2, (num_heads, -1)).transpose(1, 2)
         *grads, grad_bias_hNM = attention_gradients(
-            *_split_heads(qkv_WN3hd, pad_2hd), bias_hNM, ctx.scale, grad_WhNd
+            *_split_heads(qkv_WN3hd, pad_2hd),
+            bias_hNM,
+            ctx.scale,
+            log_sums_WhN,
+            grad_WhNd,
         )
         grad_qkv_WN3hd = torch.stack(
             [x[:, :, :num_positions].transpose(1, 2) for x in grads], 2

@@ -41,6 +41,15 @@ def test_masked_keys_may_fill_whole_blocks_of_the_fused_kernel():
     assert_equal(tensors(4, 1500), mask)
 
 
+def test_channels_of_a_head_may_have_gaps():
+    query, key, value, bias = (
+        x.detach().mT.contiguous().mT.requires_grad_() for x in tensors(3, 5)
+    )
+    assert query.stride(-1) != 1
+    mask = torch.tensor([False, True, False, False, True])
+    assert_equal([query, key, value, bias], mask)
+
+
 def test_the_plain_twin_is_the_formula():
     query, key, value, bias = tensors(3, 5)
     with plain_twins():
@@ -58,9 +67,10 @@ def test_weights_are_not_kept():
     assert max(x.numel() for x in kept) < 3 * 2 * 50 * 60
 
 
-def test_half_precision_is_near_float32_and_keeps_no_weights():
-    exact = [x.detach().float().requires_grad_() for x in tensors(50, 60)]
-    half = [x.detach().bfloat16().requires_grad_() for x in exact]
+@pytest.mark.parametrize('size', [1, 4])  # the larger, the fewer keys that matter
+def test_half_precision_is_near_float32_and_keeps_no_weights(size):
+    half = [(size * x).detach().bfloat16().requires_grad_() for x in tensors(50, 60)]
+    exact = [x.detach().float().requires_grad_() for x in half]
     weight = torch.randn(3, 2, 50, 4)
     found, kept = [], []
     for inputs in (exact, half):
@@ -77,4 +87,4 @@ def test_half_precision_is_near_float32_and_keeps_no_weights():
     for mine, other in zip(found[1], found[0], strict=True):
         assert mine.dtype == torch.bfloat16
         error = (mine.float() - other).norm() / other.norm()
-        assert error < 0.02
+        assert error < 0.01
