@@ -1,5 +1,7 @@
 """Attention with a trained position bias that does not keep its weights."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -117,12 +119,14 @@ def attention_gradients(
     scale: float,
     log_sums: Tensor,
     grad: Tensor,
-) -> list[Tensor]:
+    grads: Sequence[Tensor],
+) -> Tensor:
     """Gradients of query, key, value and bias from the output's.
 
-    Weights are exponentials of the scores less ``log_sums``: torch's softmax over so
-    few keys costs more than the products. Of half precision, scores are formed in
-    float32, as their sums were, other products in that type.
+    Weights are powers of two of the scores less ``log_sums``: torch's softmax over so
+    few keys costs more than the products, and its ``exp`` takes twenty times as long
+    where weights are too small for normal numbers. Of half precision, scores are formed
+    in float32, as their sums were, other products in that type.
 
     Args:
         query: Shape (B, heads, N, d).
@@ -132,37 +136,38 @@ def attention_gradients(
         scale: Factor of the scores.
         log_sums: As :func:`fused_attention` returns it.
         grad: Gradient of the output, shape (B, heads, N, d).
+        grads: What to write the gradients of query, key and value to.
 
     Returns:
-        Tensors of the first four arguments' shapes.
+        The gradient of the bias.
     """
-    contiguous = torch.contiguous_format
-    grads = [torch.empty_like(x, memory_format=contiguous) for x in (query, key, value)]
-    grad_bias = torch.zeros_like(upcast(bias))
+    bias_2, log_sums_2 = upcast(bias) / math.log(2), log_sums / math.log(2)
+    grad_bias = torch.zeros_like(bias_2)
     size = max(1, PART_ELEMENTS // bias.numel())
     for start in range(0, len(query), size):
         part = slice(start, start + size)
-        # Views with images and heads in one axis: X, of a part's images.
-        q_XNd, k_XMd, v_XMd, grad_XNd, grad_q_XNd, grad_k_XMd, grad_v_XMd = (
-            x[part].flatten(0, 1) for x in (query, key, value, grad, *grads)
+        # Images and heads in one axis: X, of a part's images.
+        q_XNd, k_XMd, v_XMd, grad_XNd = (
+            x[part].flatten(0, 1) for x in (query, key, value, grad)
         )
-        scores_XNM = upcast(bias).repeat(len(q_XNd) // len(bias), 1, 1)
-        scores_XNM.baddbmm_(upcast(q_XNd), upcast(k_XMd).transpose(1, 2), alpha=scale)
-        scores_XNM -= log_sums[part].flatten(0, 1).unsqueeze(-1)
-        weights_XNM = scores_XNM.exp_().to(v_XMd.dtype)
-        torch.bmm(weights_XNM.transpose(1, 2), grad_XNd, out=grad_v_XMd)
-        grad_weights_XNM = grad_XNd @ v_XMd.transpose(1, 2)
+        grad_q_WhNd, grad_k_WhMd, grad_v_WhMd = (x[part] for x in grads)
+        images = grad_q_WhNd.shape[:2]
+        scores_XNM = (bias_2 - log_sums_2[part].unsqueeze(-1)).flatten(0, 1)
+        scores_XNM.baddbmm_(
+            upcast(q_XNd), upcast(k_XMd).transpose(1, 2), alpha=scale / math.log(2)
+        )
+        weights_XNM = scores_XNM.exp2_().to(v_XMd.dtype)
+        grad_v_XMd = weights_XNM.transpose(1, 2) @ grad_XNd
+        grad_v_WhMd.copy_(grad_v_XMd.unflatten(0, images))
         grad_scores_XNM = softmax_backward(
-            grad_weights_XNM, weights_XNM, -1, weights_XNM.dtype
+            grad_XNd @ v_XMd.transpose(1, 2), weights_XNM, -1, weights_XNM.dtype
         )
-        grad_bias += grad_scores_XNM.unflatten(0, (-1, len(bias))).sum(
-            0, dtype=grad_bias.dtype
-        )
-        torch.bmm(grad_scores_XNM, k_XMd, out=grad_q_XNd)
-        torch.bmm(grad_scores_XNM.transpose(1, 2), q_XNd, out=grad_k_XMd)
-        grad_q_XNd *= scale
-        grad_k_XMd *= scale
-    return [*grads, grad_bias.to(bias.dtype)]
+        grad_bias += grad_scores_XNM.unflatten(0, images).sum(0, dtype=grad_bias.dtype)
+        grad_q_XNd = grad_scores_XNM @ k_XMd
+        torch.mul(grad_q_XNd.unflatten(0, images), scale, out=grad_q_WhNd)
+        grad_k_XMd = grad_scores_XNM.transpose(1, 2) @ q_XNd
+        torch.mul(grad_k_XMd.unflatten(0, images), scale, out=grad_k_WhMd)
+    return grad_bias.to(bias.dtype)
 
 
 class _BiasedAttention(torch.autograd.Function):
@@ -179,5 +184,8 @@ class _BiasedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, bias, log_sums = ctx.saved_tensors
-        grads = attention_gradients(query, key, value, bias, ctx.scale, log_sums, grad)
-        return *grads, None
+        grads = [torch.empty_like(x) for x in (query, key, value)]
+        grad_bias = attention_gradients(
+            query, key, value, bias, ctx.scale, log_sums, grad, grads
+        )
+        return *grads, grad_bias, None

@@ -149,20 +149,19 @@ class _WindowAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         qkv_WN3hd, bias_hNM, pad_2hd, log_sums_WhN = ctx.saved_tensors
-        num_positions, num_heads = qkv_WN3hd.shape[1], qkv_WN3hd.shape[3]
-        grad_WhNd = grad.unflatten(2, (num_heads, -1)).transpose(1, 2)
-        *grads, grad_bias_hNM = attention_gradients(
-            *_split_heads(qkv_WN3hd, pad_2hd),
-            bias_hNM,
-            ctx.scale,
-            log_sums_WhN,
-            grad_WhNd,
-        )
-        grad_qkv_WN3hd = torch.stack(
-            [x[:, :, :num_positions].transpose(1, 2) for x in grads], 2
+        grad_WhNd = grad.unflatten(2, qkv_WN3hd.shape[3:]).transpose(1, 2)
+        heads = _split_heads(qkv_WN3hd, pad_2hd)
+        grad_qkv_WN3hd = torch.empty_like(qkv_WN3hd)
+        grads = _split_heads(grad_qkv_WN3hd, None)
+        if pad_2hd is not None:  # of one key more than the windows have
+            grad_kv_2WhMd = qkv_WN3hd.new_empty(2, *heads[1].shape)
+            grads = grads[0], *grad_kv_2WhMd.unbind(0)
+        grad_bias_hNM = attention_gradients(
+            *heads, bias_hNM, ctx.scale, log_sums_WhN, grad_WhNd, grads
         )
         grad_pad_2hd = None
         if pad_2hd is not None:
-            _, *grad_kv = grads  # of all windows, which share this key and value
-            grad_pad_2hd = torch.stack([x[:, :, num_positions].sum(0) for x in grad_kv])
+            grad_qkv_WN3hd[:, :, 1:] = grad_kv_2WhMd[..., :-1, :].permute(1, 3, 0, 2, 4)
+            # Of all windows, which share this key and value.
+            grad_pad_2hd = grad_kv_2WhMd[..., -1, :].sum(1)
         return grad_qkv_WN3hd, grad_bias_hNM, grad_pad_2hd, None
