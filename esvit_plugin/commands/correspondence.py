@@ -13,8 +13,10 @@ Writes correspondence.json and pictures.
 
 import argparse
 import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.device import get_device
@@ -71,6 +73,28 @@ def line(values: dict[str, float]) -> str:
     return f'{shares}   error {error:6.1f} px   {text}'
 
 
+def context(
+    rows: list[dict[str, Any]], grid: tuple[int, int], pairs: str
+) -> dict[str, Any]:
+    """What to read the means by.
+
+    Returns:
+        The ``grid`` of regions; ``standard_error`` of each mean over the images, of two
+        or more; ``chance``, the accuracy in percent of matches drawn at random, for
+        copies, which have the same regions.
+    """
+    found: dict[str, Any] = dict(grid=list(grid))
+    if len(rows) > 1:
+        found['standard_error'] = {
+            key: float(np.std([row[key] for row in rows], ddof=1) / len(rows) ** 0.5)
+            for key, value in rows[0].items()
+            if isinstance(value, float)
+        }
+    if pairs in COPIES:
+        found['chance'] = 100 / math.prod(grid)
+    return found
+
+
 def main() -> None:
     """Match, measure, draw."""
     args = parse_args()
@@ -105,11 +129,18 @@ def main() -> None:
     mean = {key: float(np.mean([row[key] for row in rows])) for key in values}
     what = 'pairs' if args.pairs == 'other' else 'images'
     print(f'{line(mean)}mean of {len(rows)} {what}, {network}')
+    beside = context(rows, matches.grid, args.pairs)
+    if 'chance' in beside:
+        height, width = beside['grid']
+        share = f'{beside["chance"]:.1f} % (one of {height} x {width} regions)'
+        spread = beside.get('standard_error', {}).get('accuracy')
+        text = '' if spread is None else f'standard error {spread:.1f} % over images; '
+        print(f'accuracy: {text}by chance {share}')
     settings = ['config', 'checkpoint', 'size', 'seed', 'num_matches', 'pairs']
     settings += ['cfg_options'] if args.cfg_options else []
     settings += ['jitter_prob'] if args.pairs in COPIES else []
     record = {key: getattr(args, key) for key in settings}
-    record.update(network=network, mean=mean, images=rows)
+    record.update(network=network, mean=mean, **beside, images=rows)
     out = os.path.join(args.out, 'correspondence.json')
     with atomic_file(out) as part, open(part, 'w') as file:
         json.dump(record, file, indent=1)

@@ -182,7 +182,9 @@ def main() -> None:
     print(f'Of the {NUM_NEIGHBOURS} nearest crops, of the same photograph')
     for name, features in pair.items():
         print(f'  {name:<16} {features.share_of_right():6.2f} %')
-    print('Losses, first and last (ln K: the teacher tells nothing apart)')
+    print(
+        'Losses, first and last (ln K: a uniform output; a low loss alone is no proof)'
+    )
     for task, (first, last, uniform) in losses(runner).items():
         print(f'  {task:<16} {first:6.2f} -> {last:.2f}   ln K = {uniform:.2f}')
     before, after = round(accuracy[RANDOM]), round(accuracy[TRAINED])

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import numpy as np
@@ -309,6 +310,32 @@ def test_the_experiment_pairs_its_seeds(tools, monkeypatch):
             for name in ('view', 'both', 'two_phase')
         }
     assert ends == dict(view=12, both=6, two_phase=9)
+
+
+def test_a_failure_begins_no_further_training(tools, monkeypatch):
+    import regions_experiment as experiment
+
+    begun = []
+
+    def train(one):
+        begun.append(one)
+        raise RuntimeError('training failed')
+
+    monkeypatch.setattr(experiment, 'ThreadPoolExecutor', ThreadPoolExecutor)
+    monkeypatch.setattr(experiment, 'train', train)
+    with pytest.raises(RuntimeError, match='training failed'):
+        call('regions_experiment')
+    # One may have begun before the others were called off.
+    assert 1 <= len(begun) <= 3
+
+
+@pytest.mark.parametrize('text', ['{"a": 1', '[]'])
+def test_damaged_rows_are_refused_before_anything_is_trained(tools, text):
+    import regions_experiment as experiment
+
+    experiment.ROWS.write_text(text)
+    with pytest.raises(ValueError, match=f'^{re.escape(str(experiment.ROWS))} .*mend'):
+        call('regions_experiment')
 
 
 def test_targets_that_are_all_alike_tell_nothing(tools, tmp_path):

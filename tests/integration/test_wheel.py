@@ -167,6 +167,8 @@ LINES = [
     rf'accuracy +{NUMBER} % +all +{NUMBER} % +error +{NUMBER} px +'
     rf'similarity +{NUMBER} +'
     r'(photos/0/[34]\.jpg|mean of 2 images, teacher)',
+    rf'accuracy: standard error {NUMBER} % over images; by chance {NUMBER} % '
+    r'\(one of \d+ x \d+ regions\)',
     r'Written into pairs',
     r'\d+ tensors of teacher\.backbone\.\* written to backbone\.pth',
 ]

@@ -79,6 +79,10 @@ def test_correspondence(tmp_path, images, network):
     assert found['mean']['pixel_error'] == pytest.approx(mean)
     assert f'error {mean:6.1f} px   similarity ' in output
     assert f'mean of 2 images, {network}' in output
+    assert found['grid'] == [4, 4] and found['chance'] == 6.25
+    first, second = (row['accuracy'] for row in found['images'])
+    assert found['standard_error']['accuracy'] == pytest.approx(abs(first - second) / 2)
+    assert 'by chance 6.2 % (one of 4 x 4 regions)' in output
     assert [path.name for path in out.glob('*.png')] == [
         'correspondence_0_astronaut.png'
     ]
@@ -130,6 +134,8 @@ def test_correspondence_with_a_crop_and_with_another_image(tmp_path):
     output = run(*args, '--pairs=crop', '--seed=5')
     found = json.loads((out / 'correspondence.json').read_text())
     assert found['pairs'] == 'crop' and 'jitter_prob' not in found
+    # Of a crop more than one region may lie at the true place.
+    assert 'chance' not in found and 'by chance' not in output
     for number, (_, image) in enumerate(open_images(names, 128)):
         view, place = cropped_copy(image, np.random.default_rng([5, number]))
         maps = [region_map(model, one) for one in (image, view)]

@@ -4,9 +4,9 @@
     python tools/misc/regions_experiment.py --jobs 12     # on a GPU, or many cores
 
 Trains a small Swin with the view task alone (V), with both tasks (V+R), and with the
-region task from half of the iterations on: first in several settings of one seed, then
-in the best of them with other seeds. What was measured is kept in docs/regions.json and
-not repeated, and a training that was stopped goes on.
+region task from half of the epochs on, rounded down: first in several settings of one
+seed, then in the best of them with other seeds. What was measured is kept in
+docs/regions.json and not repeated, and a training that was stopped goes on.
 """
 
 import argparse
@@ -156,8 +156,18 @@ _lock = threading.Lock()
 
 
 def rows() -> dict[str, Any]:
-    """What was measured so far."""
-    return json.loads(ROWS.read_text()) if ROWS.is_file() else {}
+    """What was measured so far.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        found = json.loads(ROWS.read_text()) if ROWS.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f'{ROWS} is no JSON ({error}): mend or remove it.') from error
+    if not isinstance(found, dict):
+        raise ValueError(f'{ROWS} holds no rows by name: mend or remove it.')
+    return found
 
 
 def add_row(one: Run, record: dict[str, Any]) -> None:
@@ -330,7 +340,7 @@ def search_table() -> str:
 
 def final_tables(setting: str) -> tuple[str, str]:
     """The networks of the best setting, and what differs with the seed equal."""
-    header = ['', *MEASURES.values()]
+    header = [setting, *MEASURES.values()]
     names = [Run(n, s, setting).name for n in NETWORKS for s in SEEDS]
     if not set(names) <= set(rows()):
         return (table(['not measured yet'], []),) * 2
@@ -342,8 +352,9 @@ def final_tables(setting: str) -> tuple[str, str]:
     }
     for name, title in NETWORKS.items():
         lines.append([title, *cells(values[name, True])])
-    pairs = [(V, RANDOM, True), (BOTH, V, True), (TWO, V, True)]
-    for first, second, at_end in [*pairs, (BOTH, V, False), (TWO, V, False)]:
+    pairs = [(first, RANDOM, True) for first in (V, BOTH, TWO)]
+    pairs += [(first, V, at_end) for at_end in (True, False) for first in (BOTH, TWO)]
+    for first, second, at_end in pairs:
         differences = [
             {key: mine[key] - theirs[key] for key in MEASURES}
             for mine, theirs in zip(
@@ -386,17 +397,22 @@ def main() -> None:
     )
     args = parser.parse_args()
     check_output_folder(str(OUT.parent))
+    rows()  # refuses a damaged file
+    # The longest first.
+    order = sorted(
+        args.search or SETTINGS, key=lambda name: -epochs(Run(V, SEARCH_SEED, name))
+    )
     with ThreadPoolExecutor(args.jobs) as jobs:
-        # The longest first.
-        order = sorted(
-            args.search or SETTINGS, key=lambda name: -epochs(Run(V, SEARCH_SEED, name))
-        )
-        for one in [one for name in order for one in search(name, jobs)]:
-            one.result()
-        best = write_page()
-        if args.search is None:
-            compare(best, jobs)
-            write_page()
+        try:
+            for one in [one for name in order for one in search(name, jobs)]:
+                one.result()
+            best = write_page()
+            if args.search is None:
+                compare(best, jobs)
+                write_page()
+        except BaseException:  # Ctrl-C, too: what waits shall not begin
+            jobs.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 if __name__ == '__main__':

@@ -302,8 +302,9 @@ class EsViT(BaseSelfSupervisor):
             log the heads' ``teacher_entropy`` and ``prototypes_used``, for regions
             ``region_entropy`` and ``region_prototypes_used``; ``feature_spread``, the
             standard deviation of the teacher's unit-length view features over the
-            batch, 0 when all images look alike to it and 1 at most; and
-            ``region_spread``, that of its region features within a view, averaged.
+            batch, 0 when all images look alike to it and 1 at most; and, where views
+            have several regions, ``region_spread``, that of its region features within
+            a view, averaged.
 
         Raises:
             ValueError: If the views do not fit the model.
@@ -349,6 +350,8 @@ class EsViT(BaseSelfSupervisor):
             teacher: Features of the global views.
         """
         losses = dict(feature_spread=_spread(teacher.views.flatten(0, 1)))
+        if teacher.regions.shape[-2] > 1:
+            losses['region_spread'] = _spread(teacher.regions.flatten(0, 1)).mean()
         if self.with_views:
             bottleneck = self._project(
                 'neck', [group.views for group in student], teacher.views
@@ -366,7 +369,6 @@ class EsViT(BaseSelfSupervisor):
                 )
             )
             losses['loss_region'] = self.region_weight * losses['loss_region']
-            losses['region_spread'] = _spread(teacher.regions.flatten(0, 1)).mean()
         return losses
 
     def _project(

@@ -139,74 +139,115 @@ def test_the_temperature_rises_by_epoch_in_both_loops(tmp_path, by_epoch):
     assert watch.temps == pytest.approx([0.04, 0.04, 0.07, 0.07, 0.07, 0.07])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(('kind', 'region_weight'), [('view', 0.5), ('region', 1)])
-def test_the_monitor_warns_once_of_a_collapse(
-    tmp_path, monkeypatch, kind, region_weight
-):
+@pytest.fixture
+def warnings_of(tmp_path, monkeypatch):
+    """Trains with equal images or not, and returns what the monitor has warned of."""
     messages = []
     monkeypatch.setattr(
         'esvit_plugin.engine.hooks.training_monitor_hook.print_log',
         lambda message, logger, level: messages.append((message, level)),
     )
-    dataset = RandomViews()
-    dataset.globals[:], dataset.locals[:] = dataset.globals[:1, :1], 0.0
-    runner = build_runner(
-        tmp_path,
-        train_dataloader=dict(
-            batch_size=4,
-            num_workers=0,
-            dataset=dataset,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-        ),
-        model=small_model() | dict(region_weight=region_weight),
-        custom_hooks=[
-            dict(type='TeacherTempHook', warmup_teacher_temp=50, teacher_temp=50),
-            dict(type='TrainingMonitorHook', window=2, max_history=3),
-        ],
-        train_cfg=dict(by_epoch=True, max_epochs=4),
-    )
-    for head in (runner.model.head, runner.model.region_head):
-        head.student_temp = 50.0  # uniform
-    runner.train()
-    assert [level for _, level in messages] == [logging.WARNING] * 3
-    assert 'no EMATeacherHook in custom_hooks' in messages[0][0]
-    assert 'feature_spread is' in messages[1][0]
-    assert f'The {kind} loss is 3.4' in messages[2][0]
-    assert 'stuck at ln K = 3.466' in messages[2][0]
+
+    def train(images_alike=False, change=None, monitor=None, num_epochs=4, **model):
+        dataset = RandomViews()
+        if images_alike:
+            dataset.globals[:], dataset.locals[:] = dataset.globals[:1, :1], 0.0
+        runner = build_runner(
+            tmp_path,
+            train_dataloader=dict(
+                batch_size=4,
+                num_workers=0,
+                dataset=dataset,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                collate_fn=dict(type='default_collate'),
+            ),
+            model=small_model(regions=model.pop('regions', True)) | model,
+            custom_hooks=[
+                EMATeacherHook(0.5),
+                TrainingMonitorHook(max_start_share=1.0, **monitor or {}),
+            ],
+            train_cfg=dict(by_epoch=True, max_epochs=num_epochs),
+        )
+        if change:
+            change(runner.model)
+        runner.train()
+        assert {level for _, level in messages} <= {logging.WARNING}
+        return runner, [message for message, _ in messages]
+
+    return train
+
+
+def make_uniform(model):
+    for head in filter(None, (model.head, model.region_head)):
+        head.student_temp, head.teacher_temp = 50.0, 50.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('model', 'kinds'),
+    [
+        (dict(region_weight=0.5), ['view', 'region']),
+        (dict(region_weight=1), ['region']),
+        (dict(regions=False), ['view']),
+    ],
+)
+def test_the_monitor_warns_once_of_a_uniform_output(warnings_of, model, kinds):
+    monitor = dict(window=2, max_history=3)
+    runner, messages = warnings_of(change=make_uniform, monitor=monitor, **model)
+    assert len(messages) == len(kinds)
+    for message, kind in zip(messages, kinds, strict=True):
+        assert f'The {kind} loss is 3.4' in message
+        assert 'stuck at ln K = 3.466' in message
     for scalars in runner.message_hub.log_scalars.values():
         assert len(scalars.data[0]) <= 4  # trimmed by the next value
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(('num_epochs', 'num_warnings'), [(2, 0), (3, 2), (4, 2)])
+def test_a_run_shorter_than_the_window_is_looked_at_when_it_ends(
+    warnings_of, num_epochs, num_warnings
+):
+    # Two iterations an epoch; of 4 there is no last fifth.
+    _, messages = warnings_of(change=make_uniform, num_epochs=num_epochs)
+    assert len(messages) == num_warnings
+    assert all('over the last 1 iterations' in message for message in messages)
+
+
+def test_images_that_are_alike_are_warned_of(warnings_of):
+    _, messages = warnings_of(images_alike=True, monitor=dict(window=2), num_epochs=1)
+    # Their regions differ still, and have targets of their own.
+    about_images, about_views = messages
+    assert 'feature_spread is' in about_images
+    assert 'all views of a batch' in about_views
+    assert 'ln prototypes_used - teacher_entropy is' in about_views
+
+
+@pytest.mark.parametrize('regions', [True, False])
 @pytest.mark.parametrize(
     ('noise', 'num_warnings'),
     [(0.0, 1), (0.1, 1), (0.5, 0), (100.0, 0)],
 )
 def test_regions_that_become_alike_are_warned_of_once(
-    tmp_path, monkeypatch, noise, num_warnings
+    warnings_of, regions, noise, num_warnings
 ):
-    messages = []
-    monkeypatch.setattr(
-        'esvit_plugin.engine.hooks.training_monitor_hook.print_log',
-        lambda message, **_: messages.append(message),
+    def make_alike(model):
+        encode = model.encode_group
+
+        def encode_alike(images, source):
+            features = encode(images, source)
+            own = features.regions
+            mean = nn.functional.normalize(own.mean(2, keepdim=True), dim=-1)
+            other = nn.functional.normalize(torch.randn_like(own), dim=-1)
+            return features._replace(regions=mean.expand_as(own) + noise * other)
+
+        model.encode_group = encode_alike
+
+    _, messages = warnings_of(
+        change=make_alike, monitor=dict(window=2), num_epochs=2, regions=regions
     )
-    hook = TrainingMonitorHook(window=2, max_start_share=1.0)
-    runner = build_runner(tmp_path, custom_hooks=[EMATeacherHook(0.5), hook])
-    encode = runner.model.encode_group
-
-    def encode_alike(images, source):
-        features = encode(images, source)
-        regions = features.regions
-        mean = nn.functional.normalize(regions.mean(2, keepdim=True), dim=-1)
-        other = nn.functional.normalize(torch.randn_like(regions), dim=-1)
-        return features._replace(regions=mean.expand_as(regions) + noise * other)
-
-    runner.model.encode_group = encode_alike
-    runner.train()
     about_regions = [m for m in messages if 'region_spread is' in m]
     assert len(about_regions) == num_warnings
-    assert all('model.region_weight' in m for m in about_regions)
+    assert all(('model.region_weight' in m) == regions for m in about_regions)
 
 
 @pytest.mark.slow
