@@ -48,6 +48,14 @@ VIEWS = 'train_dataloader.dataset.pipeline.0.views'
 SHORT = 'train_cfg.max_epochs=3'
 SMALL_BATCHES = 'train_dataloader.batch_size=8', 'optim_wrapper.optimizer.lr=5e-4'
 WHOLE_SMALL_VIEWS = f'{VIEWS}.2.scale=(0.4,1.0)'
+# The schedules of 24 epochs: rate, decay and momentum stay near their first values.
+BEGINNING = (
+    'train_cfg.max_epochs=8',
+    'param_scheduler.1.end=24',
+    'param_scheduler.2.end=24',
+    'custom_hooks.0.end_momentum=0.997',
+    *SMALL_BATCHES,
+)
 # What each setting changes, and how.
 SETTINGS: dict[str, tuple[str, ...]] = {
     'as in the config': (),
@@ -74,6 +82,11 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     '3 epochs, batches of 8, rate 5e-4': (SHORT, *SMALL_BATCHES),
     'batches of 8, rate 5e-4': SMALL_BATCHES,
     '3 epochs, weight of the region task 0.9': (SHORT, 'model.region_weight=0.9'),
+    '8 of 24 epochs, batches of 8, rate 5e-4': BEGINNING,
+    '8 of 24 epochs, batches of 8, rate 5e-4, weight of the region task 0.25': (
+        *BEGINNING,
+        'model.region_weight=0.25',
+    ),
 }
 # The measure that decides: no brightness to match by, no textures.
 FAIR = 'relit'
@@ -247,28 +260,35 @@ def measure(one: Run, ends: Sequence[int], config: str = '') -> None:
     add_row(one, record)
 
 
-def random_of(one: Run) -> Run:
-    """The random weights beside a network: equal in all settings of its backbone."""
+def stand_in(one: Run) -> Run:
+    """The same network of the first setting in which it is the same.
 
-    def backbone(setting: str) -> list[str]:
-        return [option for option in SETTINGS[setting] if 'backbone' in option]
+    Random weights depend on the backbone alone, and V on nothing of regions.
+    """
 
-    own = backbone(one.setting)
-    first = next(name for name in SETTINGS if backbone(name) == own)
-    return Run(RANDOM, one.seed, first)
+    def own(setting: str) -> list[str]:
+        options = SETTINGS[setting]
+        if one.network == RANDOM:
+            return [option for option in options if 'backbone' in option]
+        return [option for option in options if 'region' not in option]
+
+    if one.network not in (RANDOM, V):
+        return one
+    same = (name for name in SETTINGS if own(name) == own(one.setting))
+    return one._replace(setting=next(same))
 
 
 def search(setting: str, jobs: ThreadPoolExecutor) -> list[Future]:
     """Begin to train and measure V and V+R of one setting, and random weights."""
 
-    def one_of(network: str) -> None:
-        one = Run(network, SEARCH_SEED, setting)
+    def one_of(one: Run) -> None:
         train(one)
         measure(one, [epochs(one)])
-        if network == BOTH:
-            measure(random_of(one), [0], one.config)
+        if one.network == BOTH:
+            measure(stand_in(one._replace(network=RANDOM)), [0], one.config)
 
-    return [jobs.submit(partial(one_of, network)) for network in (V, BOTH)]
+    runs = [Run(network, SEARCH_SEED, setting) for network in (V, BOTH)]
+    return [jobs.submit(partial(one_of, one)) for one in runs if stand_in(one) == one]
 
 
 def compare(setting: str, jobs: ThreadPoolExecutor) -> None:
@@ -296,14 +316,17 @@ def values_of(one: Run, at_end: bool = True) -> Values:
 def searched() -> list[str]:
     """The settings that are measured."""
     done = rows()
-    runs = {name: [Run(n, SEARCH_SEED, name) for n in (V, BOTH)] for name in SETTINGS}
-    return [name for name in SETTINGS if all(one.name in done for one in runs[name])]
+    return [
+        name
+        for name in SETTINGS
+        if all(stand_in(Run(n, SEARCH_SEED, name)).name in done for n in (V, BOTH))
+    ]
 
 
 def lead(setting: str) -> float:
     """By how much V+R is above both V and random weights in the fair measure."""
     both = Run(BOTH, SEARCH_SEED, setting)
-    others = both._replace(network=V), random_of(both)
+    others = [stand_in(both._replace(network=network)) for network in (V, RANDOM)]
     return values_of(both)[FAIR] - max(values_of(one)[FAIR] for one in others)
 
 
@@ -324,10 +347,9 @@ def search_table() -> str:
     """All settings of the first seed that are measured."""
     lines = []
     for setting in searched():
-        both = Run(BOTH, SEARCH_SEED, setting)
-        own = random_of(both)
-        for one in (own, both._replace(network=V), both):
-            if one.network != RANDOM or own.setting == setting:
+        for network in (RANDOM, V, BOTH):
+            one = Run(network, SEARCH_SEED, setting)
+            if stand_in(one) == one:
                 title = f'{setting}: {NETWORKS[one.network]}'
                 nats = rows()[one.name].get('information', {})
                 told = [
