@@ -17,6 +17,7 @@ MISC = {
     'make_docs',
     'regions_experiment',
     'regions_measures',
+    'regions_settings',
     'tool_runs',
 }
 

@@ -312,6 +312,23 @@ def test_the_experiment_pairs_its_seeds(tools, monkeypatch):
     assert ends == dict(view=12, both=6, two_phase=9)
 
 
+def test_equal_networks_are_trained_once(tools):
+    import regions_experiment as experiment
+
+    weight, windows = '3 epochs, weight of the region task 0.9', 'windows of 2 x 2'
+    views = f'3 epochs, {windows}, all views nearly whole'
+    for network, setting, expected in (
+        ('view', weight, '3 epochs'),
+        ('both', weight, weight),
+        ('two_phase', weight, weight),
+        ('view', views, views),
+        ('random', weight, 'as in the config'),
+        ('random', views, f'3 epochs, {windows}'),
+    ):
+        one = experiment.Run(network, 0, setting)
+        assert experiment.stand_in(one) == one._replace(setting=expected)
+
+
 def test_a_failure_begins_no_further_training(tools, monkeypatch):
     import regions_experiment as experiment
 
