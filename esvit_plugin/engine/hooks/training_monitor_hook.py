@@ -101,13 +101,15 @@ class TrainingMonitorHook(Hook):
         hub.update_scalar(
             'train/weight_decay', max(group['weight_decay'] for group in groups)
         )
-        if self.every_n_train_iters(runner, self.window):
+        done, total = runner.iter + 1, runner.max_iters
+        regular = self.every_n_train_iters(runner, self.window)
+        if regular:
             for buffer in hub.log_scalars.values():
                 buffer.max_length = self.max_history
-            if runner.iter + 1 >= 0.05 * runner.max_iters:
-                self._check(runner, self.window)
-        elif runner.iter + 1 == runner.max_iters:
-            self._check(runner, min(self.window, runner.max_iters // 5))
+        if done == total:
+            self._check(runner, min(self.window, total // 5))
+        elif regular and done >= 0.05 * total:
+            self._check(runner, self.window)
 
     def _check(self, runner: Runner, num_iters: int) -> None:
         """Look at the last iterations, of which there may be none."""
@@ -177,9 +179,8 @@ class TrainingMonitorHook(Hook):
             num_classes: K.
             names: The log's entropy and number of prototypes in use.
         """
-        loss, entropy = recent.mean(f'loss_{kind}'), recent.mean(names[0])
-        log_used = recent.mean(names[1], np.log)
-        if loss is None or entropy is None or log_used is None:
+        loss = recent.mean(f'loss_{kind}')
+        if loss is None:
             return
         loss /= share
         uniform = math.log(num_classes)
@@ -193,7 +194,12 @@ class TrainingMonitorHook(Hook):
                 'too high or zero, or a teacher that does not follow '
                 '(EMATeacherHook missing).',
             )
-        elif (told := log_used - entropy) < self.min_information:
+            return
+        entropy, log_used = recent.mean(names[0]), recent.mean(names[1], np.log)
+        if entropy is None or log_used is None:  # a head of one's own
+            return
+        told = log_used - entropy
+        if told < self.min_information:
             self._warn_once(
                 f'{kind} targets',
                 f'Over the last {recent.num_iters} iterations all {kind}s of a batch '

@@ -214,7 +214,7 @@ def test_a_run_shorter_than_the_window_is_looked_at_when_it_ends(
 
 
 def test_images_that_are_alike_are_warned_of(warnings_of):
-    _, messages = warnings_of(images_alike=True, monitor=dict(window=2), num_epochs=1)
+    _, messages = warnings_of(images_alike=True, monitor=dict(window=2), num_epochs=2)
     # Their regions differ still, and have targets of their own.
     about_images, about_views = messages
     assert 'feature_spread is' in about_images
