@@ -191,8 +191,9 @@ def test_the_page_of_the_region_task(tools, tmp_path, monkeypatch):
     commands = text.replace(' \\\n   ', '')
     assert 'both_0 --resume --cfg-options randomness.seed=0' in commands
     # A better one whose other seeds are not measured leaves these on the page.
-    monkeypatch.setattr(experiment, 'lead', lambda setting: setting == 'K = 8')
-    assert experiment.write_page() == 'K = 8'
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, 'lead', lambda setting: setting == 'K = 8')
+        assert experiment.write_page() == 'K = 8'
     assert 'not measured' not in (tmp_path / 'regions.md').read_text()
     records = json.loads((tmp_path / 'regions.json').read_text())
     for name in experiment.NETWORKS:
