@@ -106,15 +106,15 @@ class TrainingMonitorHook(Hook):
         if regular:
             for buffer in hub.log_scalars.values():
                 buffer.max_length = self.max_history
-        if done == total:
-            self._check(runner, min(self.window, total // 5))
+        recent = min(self.window, total // 5)
+        # Of a run of a few iterations there is nothing to say.
+        if done == total and recent >= min(self.window, 10):
+            self._check(runner, recent)
         elif regular and done >= 0.05 * total:
             self._check(runner, self.window)
 
     def _check(self, runner: Runner, num_iters: int) -> None:
-        """Look at the last iterations, of which there may be none."""
-        if not num_iters:
-            return
+        """Look at the last iterations."""
         model = unwrap_model(runner)
         recent = _Recent(runner, num_iters)
         self._check_spread(recent)

@@ -123,10 +123,8 @@ def attention_gradients(
 ) -> Tensor:
     """Gradients of query, key, value and bias from the output's.
 
-    Weights are powers of two of the scores less ``log_sums``: torch's softmax over so
-    few keys costs more than the products, and its ``exp`` takes twenty times as long
-    where weights are too small for normal numbers. Of half precision, scores are formed
-    in float32, as their sums were, other products in that type.
+    Of half precision, scores are formed in float32, as their sums were, other products
+    in that type.
 
     Args:
         query: Shape (B, heads, N, d).
@@ -141,8 +139,7 @@ def attention_gradients(
     Returns:
         The gradient of the bias.
     """
-    bias_2, log_sums_2 = upcast(bias) / math.log(2), log_sums / math.log(2)
-    grad_bias = torch.zeros_like(bias_2)
+    grad_bias = torch.zeros_like(upcast(bias))
     size = max(1, PART_ELEMENTS // bias.numel())
     for start in range(0, len(query), size):
         part = slice(start, start + size)
@@ -152,22 +149,42 @@ def attention_gradients(
         )
         grad_q_WhNd, grad_k_WhMd, grad_v_WhMd = (x[part] for x in grads)
         images = grad_q_WhNd.shape[:2]
-        scores_XNM = (bias_2 - log_sums_2[part].unsqueeze(-1)).flatten(0, 1)
-        scores_XNM.baddbmm_(
-            upcast(q_XNd), upcast(k_XMd).transpose(1, 2), alpha=scale / math.log(2)
+        weights_XNM = _weights_again(q_XNd, k_XMd, bias, scale, log_sums[part]).to(
+            v_XMd.dtype
         )
-        weights_XNM = scores_XNM.exp2_().to(v_XMd.dtype)
         grad_v_XMd = weights_XNM.transpose(1, 2) @ grad_XNd
         grad_v_WhMd.copy_(grad_v_XMd.unflatten(0, images))
         grad_scores_XNM = softmax_backward(
             grad_XNd @ v_XMd.transpose(1, 2), weights_XNM, -1, weights_XNM.dtype
         )
         grad_bias += grad_scores_XNM.unflatten(0, images).sum(0, dtype=grad_bias.dtype)
+        grad_scores_XNM *= scale
         grad_q_XNd = grad_scores_XNM @ k_XMd
-        torch.mul(grad_q_XNd.unflatten(0, images), scale, out=grad_q_WhNd)
+        grad_q_WhNd.copy_(grad_q_XNd.unflatten(0, images))
         grad_k_XMd = grad_scores_XNM.transpose(1, 2) @ q_XNd
-        torch.mul(grad_k_XMd.unflatten(0, images), scale, out=grad_k_WhMd)
+        grad_k_WhMd.copy_(grad_k_XMd.unflatten(0, images))
     return grad_bias.to(bias.dtype)
+
+
+def _weights_again(
+    q_XNd: Tensor, k_XMd: Tensor, bias_hNM: Tensor, scale: float, log_sums_WhN: Tensor
+) -> Tensor:
+    """The weights (X, N, M) of images and heads X, in single precision or better.
+
+    Of half precision they are powers of two of the scores less ``log_sums``: torch's
+    softmax over so few keys costs more than such products, and its ``exp`` takes twenty
+    times as long where weights are too small for normal numbers. In full precision
+    softmax is exact where the gradient of the keys' bias, which is zero, shows it.
+    """
+    if upcast(bias_hNM).dtype == bias_hNM.dtype:
+        scores_XNM = bias_hNM.repeat(len(log_sums_WhN), 1, 1)
+        scores_XNM.baddbmm_(q_XNd, k_XMd.transpose(1, 2), alpha=scale)
+        return scores_XNM.softmax(-1)
+    ln2 = math.log(2)
+    shifts_WhNM = upcast(bias_hNM) / ln2 - log_sums_WhN.unsqueeze(-1) / ln2
+    scores_XNM = shifts_WhNM.flatten(0, 1)
+    keys_XdM = upcast(k_XMd).transpose(1, 2)
+    return scores_XNM.baddbmm_(upcast(q_XNd), keys_XdM, alpha=scale / ln2).exp2_()
 
 
 class _BiasedAttention(torch.autograd.Function):
