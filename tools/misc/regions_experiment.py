@@ -365,7 +365,8 @@ def write_page() -> str:
     Until that is measured with all seeds, the page has the best one that is.
     """
     best = max(searched(), key=lead)
-    whole = [name for name in searched() if seeds_of(name) <= set(rows())]
+    done = set(rows())
+    whole = [name for name in searched() if seeds_of(name) <= done]
     tables = [search_table(), *final_tables(max(whole or [best], key=lead))]
     fill_page(PAGE, OUT, __file__, table=tables, commands=[commands()])
     print(f'Best setting: {best}, by {lead(best):.1f} points')

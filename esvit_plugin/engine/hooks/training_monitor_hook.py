@@ -26,8 +26,8 @@ class TrainingMonitorHook(Hook):
     ``teacher_entropy``, and the same of regions). The regions of an image can become
     alike, too (``region_spread`` near 0), which satisfies both losses without any
     matching. Each is checked over the last ``window`` iterations, from 5 % of the
-    training on, as every run starts near ln K, and once more when it ends, over at
-    most its last fifth.
+    training on, as every run starts near ln K, and when it ends, over at most its last
+    fifth, unless that has less than 10 iterations.
 
     The log shows ``weight_decay``, the highest of all parameter groups, beside what
     the model and other hooks report. mmengine keeps a million values of every
