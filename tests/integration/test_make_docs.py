@@ -94,8 +94,8 @@ def tools(monkeypatch, tmp_path, photos_once):
     return tool_runs
 
 
-def call(module):
-    with mock.patch.object(sys, 'argv', [f'{module}.py']):
+def call(module, *options):
+    with mock.patch.object(sys, 'argv', [f'{module}.py', *options]):
         sys.modules[module].main()
 
 
@@ -214,6 +214,19 @@ def test_the_page_of_the_region_task(tools, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, 'run', mock.Mock(side_effect=AssertionError))
     call('regions_experiment')
     assert (tmp_path / 'regions.md').read_text() == text
+    # Another setting than the best one with all seeds: both are on the page then.
+    compared = []
+    monkeypatch.setattr(experiment, 'compare', lambda name, jobs: compared.append(name))
+    call('regions_experiment', '--compare', 'K = 8')
+    assert compared == ['K = 8']
+    done = experiment.rows()
+    for name in experiment.NETWORKS:
+        done[f'k___8/{name}_1'] = done[f'plain/{name}_1']
+    monkeypatch.setattr(experiment, 'rows', lambda: done)
+    experiment.write_page()
+    text = (tmp_path / 'regions.md').read_text()
+    heads = re.findall(r'^\| ?(.*?) \| mirrored, 10', text, re.M)
+    assert heads == ['', *['plain', 'K = 8'] * 2]
 
 
 def test_the_measures_of_regions(tools, photos_once):
