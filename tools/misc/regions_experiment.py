@@ -354,7 +354,7 @@ def commands() -> str:
     """What was run for one seed of the config as it is, in Markdown."""
     lines = ['```bash']
     setting = next(iter(SETTINGS))
-    for network in NETWORKS:
+    for network in (V, BOTH, RANDOM):  # the last one reads what V+R has written
         record = rows().get(Run(network, SEARCH_SEED, setting).name, {})
         lines += [record[key] for key in ('training', 'command') if key in record]
     return '\n'.join([*lines, '```'])

@@ -110,13 +110,14 @@ def train(work_dir: str, *options: str) -> tuple[Done, str]:
 
 def save_untrained(config: str, path: str, seed: int = 0) -> Done:
     """Write a checkpoint of a config's model with random weights."""
-    (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
     # Double quotes, which a shell leaves alone between single ones.
     return run(
         '-c',
-        f'import torch, esvit_plugin; torch.manual_seed({seed}); '
+        f'import pathlib, torch, esvit_plugin; torch.manual_seed({seed}); '
         f'model = esvit_plugin.get_model({json.dumps(config)}); '
-        f'torch.save(dict(state_dict=model.state_dict()), {json.dumps(path)})',
+        f'path = pathlib.Path({json.dumps(path)}); '
+        'path.parent.mkdir(parents=True, exist_ok=True); '
+        'torch.save(dict(state_dict=model.state_dict()), path)',
     )
 
 
