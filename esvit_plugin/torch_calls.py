@@ -1,7 +1,9 @@
-"""What this package calls of torch that torch does not document, in one place.
+"""What this package computes by calls that torch does not document, in one place.
 
 Each is fast and has stayed for years, but may change with any release. Tests compare
-each with its formula (``tests/test_torch_calls.py``).
+each with its formula (``tests/test_torch_calls.py``). Besides, ``engine/dist_run.py``
+replaces the signal handling of torch's launcher, and ``models/utils.py`` tells
+``torch._dynamo`` which sizes are fixed.
 """
 
 import torch

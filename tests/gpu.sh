@@ -13,7 +13,7 @@ if [ "${1:-}" = --out ]; then
 fi
 device=${ESVIT_GPU_TESTS_DEVICE:-cuda}
 if [ "$device" = cuda ] && {
-    [ "${CUDA_VISIBLE_DEVICES-unset}" = '' ] || ! nvidia-smi -L 2>/dev/null | grep -q GPU
+    [[ "${CUDA_VISIBLE_DEVICES-unset}" =~ ^(-1.*)?$ ]] || ! nvidia-smi -L 2>/dev/null | grep -q GPU
 }; then
     echo 'tests/gpu.sh: no GPU is in reach (nvidia-smi -L, CUDA_VISIBLE_DEVICES); nothing is run.'
     exit 0

@@ -21,7 +21,7 @@ from esvit_plugin import compat
             'MultiCropDataPreprocessor ViewListDataPreprocessor',
         ),
         ('TRANSFORMS', 'MultiCrop DeviceMultiCrop LoadImage'),
-        ('DATASETS', 'BundledPhotos Digits UnlabeledFolder'),
+        ('DATASETS', 'BundledPhotos Digits LabeledFolder UnlabeledFolder'),
         (
             'HOOKS',
             'EMATeacherHook TeacherTempHook FreezeLastLayerHook KNNMonitorHook '

@@ -30,7 +30,7 @@ check_file() {
 dist_launch() {
     local processes=$1
     shift
-    export PYTHONPATH="$root:${PYTHONPATH:-}"
+    export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
     exec python -m esvit_plugin.engine.dist_run \
         --nnodes="${NNODES:-1}" \
         --node_rank="${NODE_RANK:-0}" \

@@ -22,7 +22,7 @@ check_count GPUS_PER_NODE "$per_node"
 check_count CPUS_PER_TASK "${CPUS_PER_TASK:-10}"
 # A job smaller than a node asks for no more than it uses.
 per_node=$((gpus < per_node ? gpus : per_node))
-export PYTHONPATH="$root:${PYTHONPATH:-}"
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 # SRUN_ARGS holds several words.
 # shellcheck disable=SC2086
 exec srun \

@@ -43,7 +43,9 @@ test_dataloader = val_dataloader
 optim_wrapper = dict(
     type='OptimWrapper',
     # 8 GPUs x 128 images: 1.25e-3 x 1024 / 512
-    optimizer=dict(type='AdamW', lr=2.5e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=2.5e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True
+    ),
     clip_grad=dict(max_norm=5.0),
     constructor='LearningRateDecayOptimWrapperConstructor',
     paramwise_cfg=dict(

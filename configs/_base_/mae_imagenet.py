@@ -13,7 +13,7 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor',
+        type='MultiCropDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,
@@ -36,7 +36,9 @@ train_dataloader = dict(batch_size=512, dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(
     type='OptimWrapper',
     # 8 GPUs x 512 images: 1.5e-4 x 4096 / 256
-    optimizer=dict(type='AdamW', lr=2.4e-3, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=2.4e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True
+    ),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

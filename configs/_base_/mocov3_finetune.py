@@ -16,7 +16,9 @@ optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
     # 8 GPUs x 128 images: 5e-4 x 1024 / 512
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True
+    ),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

@@ -72,7 +72,7 @@ train_dataloader = dict(batch_size=128, dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(
     type='OptimWrapper',
     # 8 GPUs x 128 images: 1.5e-4 x 1024 / 256. No paramwise_cfg: all decays.
-    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.1),
+    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.1, fused=True),
 )
 auto_scale_lr = dict(base_batch_size=1024, enable=False)
 custom_hooks = [

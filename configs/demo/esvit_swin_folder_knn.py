@@ -17,7 +17,7 @@ def labelled(part):
         batch_size=64,
         num_workers=2,
         dataset=dict(
-            type='CustomDataset',
+            type='LabeledFolder',
             data_root=data_root,
             data_prefix=part,
             pipeline=_base_.eval_pipeline,

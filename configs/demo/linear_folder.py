@@ -24,7 +24,7 @@ model = dict(
 def labelled(part, pipeline):
     return dict(
         _delete_=True,
-        type='CustomDataset',
+        type='LabeledFolder',
         data_root=data_root,
         data_prefix=part,
         pipeline=pipeline,

@@ -13,7 +13,7 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(
-        type='SelfSupDataPreprocessor',
+        type='MultiCropDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,
@@ -88,7 +88,9 @@ knn_val_dataloader = dict(
 train_cfg = dict(by_epoch=True, max_epochs=20)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True
+    ),
     paramwise_cfg=dict(flat_decay_mult=0.0),
 )
 auto_scale_lr = dict(base_batch_size=64)

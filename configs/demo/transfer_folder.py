@@ -15,7 +15,7 @@ metric = 'accuracy'
 data_root = ''  # given on the command line
 
 common = dict(
-    type='CustomDataset',
+    type='LabeledFolder',
     data_root=data_root,
     pipeline={{_base_.pipeline}},
 )

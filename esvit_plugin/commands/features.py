@@ -51,6 +51,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def absolute(name: str) -> str:
+    """The absolute path of a file; what is none, a name or an address, as it is."""
+    return os.path.abspath(name) if os.path.isfile(name) else name
+
+
 def main() -> None:
     """Run the backbone over the images and save."""
     args = parse_args()
@@ -72,10 +77,8 @@ def main() -> None:
         batch_size=args.batch_size,
         num_workers=args.num_workers,
         origin=FeatureOrigin(
-            config=os.path.abspath(args.config)
-            if os.path.isfile(args.config)
-            else args.config,
-            checkpoint=os.path.abspath(args.checkpoint),
+            config=absolute(args.config),
+            checkpoint=absolute(args.checkpoint),
             source=model.network,
             size=size,
             folder=os.getcwd(),

@@ -9,7 +9,7 @@ from mmengine.optim import AmpOptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPERS
 
 from ..engine.checkpoint_paths import check_checkpoints
-from ..engine.launch import prepare_launch
+from ..engine.launch import prepare_launch, restarted_jobs
 from ..engine.options import add_launch_options, load_run_config, set_loader_options
 from ..engine.training_data import build_training_runner
 from ..type_names import type_name
@@ -59,11 +59,16 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume is not None:
-        local = args.resume != 'auto' and '://' not in args.resume
+        auto = args.resume == 'auto'
+        # Started again, the job goes on from one of its own, and this one may be gone.
+        local = not auto and '://' not in args.resume and restarted_jobs() is None
         if local and not os.path.isfile(args.resume):
             raise FileNotFoundError(f'--resume: there is no checkpoint {args.resume}.')
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.resume = 'auto' if auto else True
+        if not auto:
+            cfg.load_from = args.resume
+        elif cfg.get('runner_type') != 'EsViTRunner':
+            cfg.load_from = None  # as mmpretrain, whose Runner would resume from it
     if args.amp:
         cfg.optim_wrapper.type = _amp_wrapper(cfg.optim_wrapper)
     if args.auto_scale_lr:

@@ -56,7 +56,7 @@ def _remedy(cfg: Config) -> str:
             "_delete_=True, type='UnlabeledFolder', data_root=..., pipeline="
             '_base_.train_pipeline) takes any folder of images.'
         )
-    return 'A folder of classes of your own is a CustomDataset.'
+    return 'A folder of classes of your own is a LabeledFolder.'
 
 
 def hand_on(runner: Runner, built: dict[str, Any]) -> None:
@@ -171,6 +171,27 @@ def check_same_classes(names: str, mine: Sequence[str], theirs: Sequence[str]) -
             f'{names} have different classes: {", ".join(map(str, differing[:5]))}. '
             'Classes are numbered by name, so give both the same folders.'
         )
+
+
+def check_datasets(what: str, *datasets: Any) -> None:
+    """Refuse data sets that number their classes in different ways.
+
+    Those that name no classes, e.g. of lists with numbers, are not compared.
+
+    Args:
+        what: Who uses them, for the message.
+        *datasets: The data sets.
+
+    Raises:
+        ValueError: If the names of their classes differ.
+    """
+    named = [
+        (getattr(dataset, 'img_prefix', '') or type(dataset).__name__, classes)
+        for dataset in datasets
+        if (classes := getattr(dataset, 'metainfo', {}).get('classes'))
+    ]
+    for place, classes in named[1:]:
+        check_same_classes(f'{what}: {named[0][0]} and {place}', named[0][1], classes)
 
 
 def _check_loaders(

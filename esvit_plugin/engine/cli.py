@@ -1,6 +1,7 @@
 """The front end of every tool: errors in a few lines, exit codes, no leftovers."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -49,6 +50,10 @@ def run_tool(main: Callable[[], object]) -> None:
     Raises:
         SystemExit: With 1 after an error, with 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files need not be UTF-8, and are printed as in printable().
+            stream.reconfigure(errors='backslashreplace')
     try:
         main()
     except KeyboardInterrupt as error:

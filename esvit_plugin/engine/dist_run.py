@@ -7,6 +7,8 @@
   SIGHUP are: to the processes it started, and not to their data loaders.
 * They have ``ESVIT_SHUTDOWN_SECONDS`` (default 120) to write a checkpoint and end. A
   second Ctrl-C ends everything at once. Nothing is left running.
+* Checkpoints bear the job's name, ``ESVIT_JOB``, so that processes that are started
+  again (``--max_restarts``) find those of their own job.
 * It exits with the code of the process that failed first, or with 128 + the signal, and
   says in three lines what happened.
 """
@@ -15,6 +17,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from types import FrameType
@@ -158,6 +161,7 @@ def main() -> None:
         # torch reports each step of an end with a line or a page.
         logging.disable(logging.ERROR)
     signals = prepare(seconds)
+    os.environ['ESVIT_JOB'] = f'{socket.gethostname()}-{os.getpid()}-{time.time():.0f}'
     try:
         torch_run.run(torch_run.parse_args(None))
     except SignalException as error:

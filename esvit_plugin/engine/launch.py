@@ -31,6 +31,11 @@ LAUNCHERS = {
     ),
     'mpi': (('OMPI_COMM_WORLD_LOCAL_RANK', 'MASTER_ADDR'), 'mpirun'),
 }
+# What counts a job's restarts, and what names the job in all of them.
+RESTARTS = {
+    'TORCHELASTIC_RESTART_COUNT': 'ESVIT_JOB',
+    'SLURM_RESTART_COUNT': 'SLURM_JOB_ID',
+}
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -55,6 +60,19 @@ def check_launcher(launcher: str) -> None:
         )
 
 
+def job_names() -> list[str]:
+    """What names the jobs that this process belongs to, for its checkpoints."""
+    found = {name: os.environ.get(name) for name in RESTARTS.values()}
+    return [f'{name}={value}' for name, value in found.items() if value]
+
+
+def restarted_jobs() -> list[str] | None:
+    """Those of ``job_names`` that were started again; None if none was."""
+    counters = [name for name in RESTARTS if os.environ.get(name, '0') not in ('', '0')]
+    again = tuple(f'{RESTARTS[name]}=' for name in counters)
+    return [job for job in job_names() if job.startswith(again)] if again else None
+
+
 def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
     """Make the Runner of a config work with a launcher, also without a GPU.
 
@@ -69,9 +87,12 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
     check_launcher(launcher)
     cfg.launcher = launcher
     if launcher == 'slurm':
-        # Two jobs on a node would meet at mmengine's fixed port.
-        job = int(os.environ.get('SLURM_JOB_ID', 0))
-        os.environ.setdefault('MASTER_PORT', str(20000 + job % 40000))
+        # At mmengine's fixed port two jobs on a node would meet, or two steps of a job.
+        # Linux gives ports from 32768 on to whoever asks for any.
+        job, step = (
+            int(os.environ.get(f'SLURM_{name}', 0)) for name in ('JOB_ID', 'STEP_ID')
+        )
+        os.environ.setdefault('MASTER_PORT', str(10000 + (job + 997 * step) % 20000))
     if get_device() != 'cpu':
         return
     keep_freed_memory()

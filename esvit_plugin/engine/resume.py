@@ -24,8 +24,12 @@ def _warn(message: str) -> None:
     print_log(message, 'current', 30)
 
 
-def _saved_at(path: str) -> tuple[float, int] | None:
+def _saved_at(path: str, jobs: Sequence[str]) -> tuple[float, int] | None:
     """Time and iteration of a checkpoint to resume from; None if it is of another kind.
+
+    Args:
+        path: The checkpoint.
+        jobs: It must be of one of these, if there are any.
 
     Raises:
         Exception: Whatever torch raises for a file that it cannot read.
@@ -36,6 +40,8 @@ def _saved_at(path: str) -> tuple[float, int] | None:
         return None
     if 'optimizer' not in checkpoint:
         return None  # a best_*.pth, or weights alone
+    if jobs and not set(jobs) & set(meta.get('jobs', ())):
+        return None
     moment = meta.get('saved_at')
     if not isinstance(moment, (int, float)):
         try:
@@ -54,45 +60,52 @@ def read_pointer(folder: str) -> str | None:
         return file.read().strip().rstrip('\0')
 
 
-def _check_pointer(folder: str) -> str | None:
-    """Say what is wrong with the pointer of a folder, and return what it names."""
+def _check_pointer(folders: Sequence[str]) -> str | None:
+    """Say what is wrong with the pointer of a run, and return what it names.
+
+    Args:
+        folders: That of the pointer, and others of the run's checkpoints.
+    """
+    folder = folders[0]
     path, target = os.path.join(folder, POINTER), read_pointer(folder)
     if target is None:
         return None
-    name = os.path.basename(target)
+    name, where = os.path.basename(target), ' and '.join(folders)
+    own = os.path.realpath(os.path.dirname(target) or folder)
     if not name:
         _warn(f'{path} is empty; the checkpoints beside it are looked at instead.')
-    elif not os.path.isfile(os.path.join(folder, name)):
-        _warn(f'{path} names {target}, which is not in {folder}.')
-    elif os.path.realpath(os.path.dirname(target) or folder) != os.path.realpath(
-        folder
-    ):
-        _warn(f'{path} names {target} of another folder; those of {folder} are taken.')
+    elif not any(os.path.isfile(os.path.join(place, name)) for place in folders):
+        _warn(f'{path} names {target}, which is not in {where}.')
+    elif own not in map(os.path.realpath, folders):
+        _warn(f'{path} names {target} of another folder; those of {where} are taken.')
     return target
 
 
-def newest_checkpoint(folder: str) -> str | None:
-    """The newest whole checkpoint of a folder that a run can be resumed from.
+def newest_checkpoint(*folders: str, jobs: Sequence[str] = ()) -> str | None:
+    """The newest whole checkpoint of a run that it can be resumed from.
 
     Files that are empty, truncated or damaged are named in the log, and the next older
     one is taken. What counts is the time in the checkpoint, not that of the file.
 
     Args:
-        folder: The work folder of the run.
+        *folders: The work folder of the run, and others that it saves in.
+        jobs: Take those alone that one of these has written, ``job_names`` of it.
+            Defaults to (), which takes all.
 
     Returns:
-        Its path; None for a folder in which no run has begun.
+        Its path; None where no run has begun, or none of these jobs.
 
     Raises:
         ValueError: If there are checkpoints or a pointer to one, but none is whole: a
             run is never begun again without a word.
     """
-    target = _check_pointer(folder)
+    target, where = _check_pointer(folders), ' and '.join(folders)
     candidates, damaged = [], []
-    for name in list_checkpoints(folder):
+    names = [(folder, name) for folder in folders for name in list_checkpoints(folder)]
+    for folder, name in names:
         path = os.path.join(folder, name)
         try:
-            moment = _saved_at(path)
+            moment = _saved_at(path, jobs)
         except Exception:  # torch's errors for damaged files are of many types
             damaged.append(f'{name} {find_damage(path) or "cannot be read"}')
             continue
@@ -106,22 +119,22 @@ def newest_checkpoint(folder: str) -> str | None:
             break
         damaged.append(f'{os.path.basename(path)} {damage}')
     if damaged:
-        _warn(f'Left out in {folder}: {"; ".join(damaged)}.')
-    if whole is None and (damaged or target):
+        _warn(f'Left out in {where}: {"; ".join(damaged)}.')
+    if whole is None and (damaged or target) and not jobs:
         raise ValueError(
-            f'--resume: {folder} has no whole checkpoint '
+            f'--resume: {where} has no whole checkpoint '
             f'({"; ".join(damaged) or f"{POINTER} names {target}"}). '
             'Name one with --resume PATH, or another --work-dir to begin anew.'
         )
     return whole
 
 
-def agree_on_newest(folder: str) -> str | None:
+def agree_on_newest(folders: Sequence[str], jobs: Sequence[str] = ()) -> str | None:
     """``newest_checkpoint`` of the main process, for all processes."""
     answer: list[Any] = [None, None]
     if is_main_process():
         try:
-            answer[0] = newest_checkpoint(folder)
+            answer[0] = newest_checkpoint(*folders, jobs=jobs)
         except ValueError as error:
             answer[1] = str(error)
     broadcast_object_list(answer)

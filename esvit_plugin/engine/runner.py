@@ -21,6 +21,7 @@ from ..type_names import type_name
 from .checkpoints import atomic_file, weights_only
 from .console import show_short_messages
 from .devices import copy_without_waiting, set_matmul_precision, share_gradients
+from .launch import job_names, restarted_jobs
 from .loops import ResumableTrainLoop
 from .optimizers.per_param_clip import twin_of_amp
 from .pretrained_init import name_pretrained, refuse_misfits
@@ -66,7 +67,7 @@ class EsViTRunner(Runner):
       the run.
     """
 
-    _resume: bool
+    _resume: bool | str
     _load_from: str | None
 
     @classmethod
@@ -257,15 +258,37 @@ class EsViTRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load a checkpoint, or find the one to go on from."""
-        if not self._has_loaded and self._resume and self._load_from is None:
-            folder = _checkpoint_folder(self)
-            self._load_from = agree_on_newest(folder)
-            if self._load_from is None:
+        if not self._has_loaded and self._resume:
+            self._load_from = self._find_checkpoint()
+        super().load_or_resume()
+
+    def _find_checkpoint(self) -> str | None:
+        """The checkpoint to go on from; if there is none, what to begin with."""
+        folders, given = _checkpoint_folders(self), self._load_from
+        if given is None or self._resume == 'auto':
+            newest = agree_on_newest(folders)
+            if newest is None:
+                begin = f' with the weights of {given}' if given else ''
                 self.logger.info(
-                    f'--resume: {folder} has no checkpoint yet; the run begins.'
+                    f'--resume: {" and ".join(folders)} has no checkpoint yet; the run '
+                    f'begins{begin}.'
                 )
                 self._resume = False
-        super().load_or_resume()
+            return newest or given
+        jobs = restarted_jobs()
+        if jobs is None:
+            return given
+        # Its own checkpoints are further than the one that it began with.
+        newest = agree_on_newest(folders, jobs) if jobs else None
+        if newest is not None:
+            self.logger.info(f'Started again, so {newest} counts, not {given}.')
+        elif not jobs:
+            self.logger.warning(
+                f'Started again, with --resume {given}: its launcher names no job '
+                '(ESVIT_JOB), so that checkpoints of this one are not known from older '
+                'ones. Start with tools/dist_train.sh, or with --resume alone.'
+            )
+        return newest or given
 
     def resume(
         self,
@@ -351,7 +374,7 @@ def save_whole(
 ) -> None:
     """``save_checkpoint`` of any Runner, in one piece; on the main process only."""
     meta = dict(kwargs.pop('meta', None) or {})
-    meta.update(saved_at=time.time(), run=run_settings(runner))
+    meta.update(saved_at=time.time(), run=run_settings(runner), jobs=job_names())
     if '://' in out_dir or kwargs.get('backend_args'):
         # Object stores put whole objects by themselves.
         Runner.save_checkpoint(runner, out_dir, filename, *args, meta=meta, **kwargs)
@@ -367,12 +390,16 @@ def save_whole(
         ) from error
 
 
-def _checkpoint_folder(runner: Runner) -> str:
-    """Where the run's checkpoints are: its work folder, or the hook's."""
+def _checkpoint_folders(runner: Runner) -> list[str]:
+    """Where the run's checkpoints are: its work folder, and those of hooks."""
+    folders = [runner.work_dir]
     for hook in runner.hooks:
         folder = getattr(hook, 'out_dir', None)
-        if folder and hasattr(hook, 'max_keep_ckpts') and '://' not in str(folder):
-            return os.path.join(
-                folder, os.path.basename(os.path.normpath(runner.work_dir))
-            )
-    return runner.work_dir
+        if not (folder and hasattr(hook, 'max_keep_ckpts')) or '://' in str(folder):
+            continue
+        # As the hook will make it of what it was given.
+        if folder != runner.work_dir:
+            name = os.path.basename(os.path.normpath(runner.work_dir))
+            folder = os.path.join(folder, name)
+        folders.append(folder)
+    return list(dict.fromkeys(folders))

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..engine.class_count import check_same_classes
+from ..engine.class_count import check_datasets
 from ..models import EsViT
 from ..models.checks import check_temperatures
 from ..models.view_and_regions import take_view
@@ -133,10 +133,11 @@ def knn_accuracy(
         Top-1 and top-5 accuracy in percent for each k.
 
     Raises:
-        ValueError: As :func:`weighted_knn` and :func:`extract_features`; for a k or the
-            temperature before any feature is extracted.
+        ValueError: As :func:`weighted_knn` and :func:`extract_features`; for a k, the
+            temperature or different classes before any feature is extracted.
     """
     _check('knn_accuracy', ks, temperature)
+    check_datasets('k-NN', *(loader.dataset for loader in loaders))
     train, test = (
         extract_shard(model, loader, extract).to(get_device()) for loader in loaders
     )
@@ -204,44 +205,41 @@ def folder_loaders(cfg: Config, path: str, folder: str) -> tuple[dict, dict]:
             'folder; add one, e.g. that of configs/_base_/datasets.'
         )
     folder = os.path.expanduser(folder)
-    parts = [_find_part(folder, names) for names in (('train',), ('val', 'test'))]
-    if not any('ann_file' in part for part in parts):
-        places = [os.path.join(folder, part['data_prefix']) for part in parts]
-        names = ' and '.join(places)
-        check_same_classes(f'--data: {names}', *map(_classes, places))
     train, val = (
         dict(
             batch_size=64,
             num_workers=2,
             dataset=dict(
-                type='CustomDataset',
+                type='LabeledFolder',
                 data_root=folder,
                 **part,
                 pipeline=cfg.eval_pipeline,
             ),
         )
-        for part in parts
+        for part in _find_parts(folder)
     )
     return train, val
 
 
-def _find_part(folder: str, names: Sequence[str]) -> dict[str, str]:
-    """A part of a labelled folder, as the options of its data set."""
-    for name in names:
-        if os.path.isfile(os.path.join(folder, f'{name}.txt')):
-            return dict(ann_file=f'{name}.txt')
-        if os.path.isdir(os.path.join(folder, name)):
-            return dict(data_prefix=name)
+def _find_parts(folder: str) -> list[dict[str, str]]:
+    """The two parts of a labelled folder, as the options of their data sets.
+
+    Both are lists, or both are folders: they would number the classes in two ways.
+    """
+    parts = ('train',), ('val', 'test')
+    for option, ending in (('ann_file', '.txt'), ('data_prefix', '')):
+        found = [
+            [n for n in part if os.path.exists(os.path.join(folder, n + ending))]
+            for part in parts
+        ]
+        if all(found):
+            return [{option: names[0] + ending} for names in found]
+    missing = parts[bool(found[0])]
     raise FileNotFoundError(
-        f'--data: {folder} has no folder {" or ".join(names)}; it needs train/CLASS/ '
+        f'--data: {folder} has no folder {" or ".join(missing)}; it needs train/CLASS/ '
         'with the images that vote, and val/CLASS/ with those to classify, or lists of '
         'them with labels, train.txt and val.txt.'
     )
-
-
-def _classes(folder: str) -> list[str]:
-    """The folders of classes, as mmpretrain numbers them."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
 
 
 def extract_view(model: Any, images: Tensor, source: str) -> Tensor:

@@ -12,6 +12,7 @@ from mmpretrain.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..engine.class_count import check_datasets
 from ..engine.configs import CONFIGS, load_config
 from ..engine.configs import config_path as named_config
 from .extraction import FeatureBank, run_batches
@@ -118,11 +119,13 @@ def evaluate(
         validation values; the number of ``images`` of each split; ``seconds``.
 
     Raises:
-        ValueError: If a label is no class, or features or labels do not fit a probe.
+        ValueError: If a label is no class, splits have different classes, or features
+            or labels do not fit a probe.
     """
     start = time.time()
     # All lists are read first: a mistake in the last should not cost an hour.
     datasets = [DATASETS.build(cfg[split]) for split in SPLITS]
+    check_datasets(cfg.name, *datasets)
     if cfg.num_classes is None:
         cfg.num_classes = len(datasets[0].metainfo['classes'])
     labels = [read_labels(dataset, cfg) for dataset in datasets]

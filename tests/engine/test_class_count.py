@@ -81,5 +81,5 @@ def test_other_classes_to_validate_on_are_refused(folder):
 
 def test_a_data_set_that_refuses_its_images_says_what_to_take(folder):
     cfg = classifier(type='ImageNet', data_root=str(folder), split='train')
-    with pytest.raises(ValueError, match='ImageNet refuses.*\n.*is a CustomDataset'):
+    with pytest.raises(ValueError, match='ImageNet refuses.*\n.*is a LabeledFolder'):
         fill_num_classes(cfg)

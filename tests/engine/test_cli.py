@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -167,3 +168,18 @@ def test_folders_that_cannot_be_written_to(tmp_path):
         with pytest.raises(PermissionError, match='cannot be written to'):
             check(str(path))
     tmp_path.chmod(0o700)
+
+
+def test_any_name_can_be_printed():
+    program = (
+        'import sys; from esvit_plugin.engine.cli import run_tool; '
+        'both = sys.stdout, sys.stderr; '
+        "run_tool(lambda: [print('a\\udce4', file=one) for one in both])"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        env={**os.environ, 'PYTHONIOENCODING': 'utf-8:strict'},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ('a\\udce4\n',) * 2 + (0,)

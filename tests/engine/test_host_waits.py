@@ -59,9 +59,10 @@ def train(
     log_interval=100,
     runtime_info='LazyRuntimeInfoHook',
     at_once=None,
+    kind='PerParamClipOptimWrapper',
 ):
     """Some steps with the hooks and the optimiser of the recipe; what was copied."""
-    kind, amp = 'PerParamClipOptimWrapper', {}
+    amp = {}
     if dtype is not None:
         kind, amp = 'PerParamClipAmpOptimWrapper', dict(dtype=dtype)
     with forbid_host_waits() as watch:
@@ -93,6 +94,7 @@ def train(
                 checkpoint=dict(type='AtomicCheckpointHook'),
                 random_state=dict(type='RandomStateHook'),
                 finite_guard=dict(type='FiniteGuardHook', at_once=at_once),
+                gradients=dict(type='GradientMonitorHook'),
                 recovery=dict(type='RecoveryHook', minutes=60),
             ),
         )
@@ -111,6 +113,7 @@ def train(
     [
         dict(),
         dict(fused=False, regions=False),
+        dict(kind='OptimWrapper', regions=False),
         dict(dtype='bfloat16'),
         dict(dtype='float16', regions=False),
     ],
@@ -128,6 +131,7 @@ def test_a_step_does_not_wait(tmp_path, options):
         (dict(log_interval=1), '_fetch'),
         (dict(runtime_info='RuntimeInfoHook'), 'after_train_iter'),
         (dict(at_once=True), '_mark'),
+        (dict(runtime_info='RuntimeInfoHook', kind='OptimWrapper'), '_clip_grad'),
     ],
 )
 def test_a_wait_is_seen(tmp_path, options, culprit):

@@ -33,14 +33,15 @@ def test_jobs_of_slurm_have_ports_of_their_own(monkeypatch):
     for name in launch.LAUNCHERS['slurm'][0]:
         monkeypatch.setenv(name, '1')
     ports = set()
-    for job in ('5500123', '5500124'):
+    for job, step in (('5500123', '0'), ('5500124', '0'), ('5500124', '1')):
         # Set, so that what the launch sets is forgotten afterwards.
         monkeypatch.setenv('MASTER_PORT', '')
         monkeypatch.delenv('MASTER_PORT')
         monkeypatch.setenv('SLURM_JOB_ID', job)
+        monkeypatch.setenv('SLURM_STEP_ID', step)
         launch.prepare_launch(Config(), 'slurm')
         ports.add(int(os.environ['MASTER_PORT']))
-    assert len(ports) == 2 and all(1024 < port < 65536 for port in ports)
+    assert len(ports) == 3 and all(1024 < port < 32768 for port in ports)
     monkeypatch.setenv('MASTER_PORT', '4321')
     launch.prepare_launch(Config(), 'slurm')
     assert os.environ['MASTER_PORT'] == '4321'

@@ -4,6 +4,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 
+from esvit_plugin.datasets.loaders import build_eval_loader
 from esvit_plugin.evaluation import knn_accuracy, weighted_knn
 from esvit_plugin.evaluation.knn import find_loaders, folder_loaders
 from esvit_plugin.evaluation.nearest import largest
@@ -143,21 +144,25 @@ def test_a_labelled_folder_serves_in_place_of_the_configs_images(tmp_path):
         folder_loaders(cfg, 'cfg.py', str(tmp_path))
     for path in ('train/ant', 'train/bee', 'test/ant', 'test/cow'):
         (tmp_path / path).mkdir(parents=True)
-    with pytest.raises(ValueError, match='different classes: bee, cow'):
-        folder_loaders(cfg, 'cfg.py', str(tmp_path))
-    (tmp_path / 'test/cow').rename(tmp_path / 'test/bee')
+        (tmp_path / path / 'a.WebP').touch()
     train, test = folder_loaders(cfg, 'cfg.py', str(tmp_path))
+    loaders = [build_eval_loader(part) for part in (train, test)]
+    assert [len(loader.dataset) for loader in loaders] == [2, 2]
+    with pytest.raises(ValueError, match='train and .*different classes: bee, cow'):
+        knn_accuracy(None, loaders)
     assert train['dataset']['data_prefix'] == 'train'
     assert test['dataset'] == dict(
-        type='CustomDataset',
+        type='LabeledFolder',
         data_root=str(tmp_path),
         data_prefix='test',
         pipeline=cfg.eval_pipeline,
     )
     with pytest.raises(ValueError, match='cfg.py has no eval_pipeline'):
         folder_loaders(Config(), 'cfg.py', str(tmp_path))
-    # Lists with labels go before folders of the same name.
+    # Lists with labels go before folders of the same name, if both are there.
     (tmp_path / 'train.txt').write_text('a.png 0\nb.png 1\n')
+    train, test = folder_loaders(cfg, 'cfg.py', str(tmp_path))
+    assert train['dataset']['data_prefix'] == 'train'
     (tmp_path / 'val.txt').write_text('c.png 1\n')
     train, test = folder_loaders(cfg, 'cfg.py', str(tmp_path))
     assert train['dataset']['ann_file'] == 'train.txt'

@@ -290,10 +290,12 @@ def test_a_job_of_slurm_goes_back_into_the_queue_when_its_time_is_over(tmp_path,
         '--amp',
         expect=code,
         SLURM_JOB_ID='77',
+        SLURM_CPUS_PER_TASK='6',
         SLURM_SUBMIT_DIR='/submitted',
         PATH=f'{tmp_path}:{os.environ["PATH"]}',
     )
     first, *rest = output.splitlines()
+    assert '--cpus-per-task=6' in first
     assert '/submitted/tools/train.py esvit_swin_t --work-dir out' in first
     assert first.endswith('--launcher slurm --resume --amp')
     assert rest == (['scontrol requeue 77'] if code == 138 else [])

@@ -193,4 +193,4 @@ def test_mmpretrains_program_takes_the_folder(name, labelled, tmp_path):
     assert weights['heads.0.weight'].shape == (3, WIDTH)
     if words:
         output = call(*program, expect=1)
-        assert 'CustomDataset has no data_root' in output
+        assert 'LabeledFolder has no data_root' in output

@@ -65,13 +65,10 @@ class AtomicCheckpointHook(CheckpointHook):
         for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
             self.best_ckpt_path_dict[key] = own(path)
 
-    def _save_checkpoint(self, runner: Runner) -> None:
-        gather_random_states(runner)
-        super()._save_checkpoint(runner)
-
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict[str, Any]
     ) -> None:
+        gather_random_states(runner)
         kept = [old for old in getattr(self, 'keep_ckpt_ids', ()) if old != step]
         kept.append(step)
         if self.max_keep_ckpts > 0:

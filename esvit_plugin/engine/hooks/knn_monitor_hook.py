@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 
 from ...datasets.loaders import build_eval_loader
 from ...evaluation.knn import extract_view, knn_accuracy
+from ..class_count import check_datasets
 from .recovery_hook import RecoveryHook
-from .utils import find_hook, unwrap_model
+from .utils import common_batches, find_hook, unwrap_model
 
 
 @HOOKS.register_module()
@@ -54,8 +55,13 @@ class KNNMonitorHook(Hook):
         self._loaders: list[DataLoader] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Build the loaders, so that missing data shows before training."""
+        """Build the loaders, so that wrong data shows before training.
+
+        Raises:
+            ValueError: If they number their classes in different ways.
+        """
         self._loaders = [build_eval_loader(cfg) for cfg in self._configs]
+        check_datasets('KNNMonitorHook', *(loader.dataset for loader in self._loaders))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Evaluate, if it is time."""
@@ -69,8 +75,14 @@ class KNNMonitorHook(Hook):
         runner.logger.info(f'k-NN of the {name}: extracting features')
         recovery = find_hook(runner, RecoveryHook)
 
+        in_all = (
+            index < common_batches(loader)
+            for loader in self._loaders
+            for index in range(len(loader))
+        )
+
         def extract(images: Tensor) -> Tensor:
-            if recovery is not None:
+            if next(in_all) and recovery is not None:
                 recovery.leave_evaluation(runner)
             return extract_view(model, images, 'teacher')
 

@@ -22,6 +22,9 @@ class LastAndBestHook(Hook):
             ``('*',)``, all. Higher must be better.
     """
 
+    # Validation needs what other hooks prepare before training.
+    priority = 'LOWEST'
+
     def __init__(self, keys: Sequence[str] = ('*',)) -> None:
         self.keys = tuple(keys)
 
@@ -32,7 +35,8 @@ class LastAndBestHook(Hook):
         """
         loop, epoch = runner.train_loop, runner.epoch
         at_end = epoch and runner.iter == epoch * len(runner.train_dataloader)
-        is_due = at_end and epoch >= loop.val_begin and epoch % loop.val_interval == 0
+        on_time = epoch % loop.val_interval == 0 or epoch == loop.max_epochs
+        is_due = at_end and epoch >= loop.val_begin and on_time
         if runner.val_loop is None or not is_due:
             return
         record = dict(runner.message_hub.runtime_info).get(_RECORD, {})

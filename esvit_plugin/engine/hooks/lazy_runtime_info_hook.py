@@ -16,7 +16,7 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
 
     mmengine reads every loss back at each iteration, so the host waits until the
     device has done all its work before it prepares the next batch. This hook keeps
-    the losses on the device, and the gradients' norm of ``PerParamClipOptimWrapper``,
+    the losses on the device, and the gradients' norm where an optimiser wrapper clips,
     and fetches those of all iterations in one transfer when a ``LoggerHook`` is about
     to write, at the end of an epoch and at the end of training. The history in the
     message hub is the same.
@@ -28,6 +28,15 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
         """Begin with no values waiting."""
         super().before_train(runner)
         self._waiting: list[dict[str, Any]] = []
+        wrapper: Any = runner.optim_wrapper
+        clip = getattr(wrapper, 'clip_func', None)
+        if clip is not None:
+
+            def keep_norm(*args: Any, **kwargs: Any) -> None:
+                # mmengine's wrappers would read back what is returned.
+                wrapper.grad_norm = clip(*args, **kwargs)
+
+            wrapper.clip_func = keep_norm
 
     def after_train_iter(
         self,
@@ -37,7 +46,11 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
         outputs: dict | None = None,
     ) -> None:
         """Keep the values of this iteration, or fetch all."""
-        scalars = dict(outputs or {})
+        scalars = {
+            # Without what it was computed from
+            name: value.detach() if isinstance(value, torch.Tensor) else value
+            for name, value in (outputs or {}).items()
+        }
         norm = getattr(runner.optim_wrapper, 'grad_norm', None)
         if norm is not None:  # not all iterations make a step
             scalars['grad_norm'], runner.optim_wrapper.grad_norm = norm, None
@@ -53,7 +66,7 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
 
     def _fetch(self, runner: Runner) -> None:
         tensors = [
-            value.detach().float().reshape(())  # refuses several values, as mmengine
+            value.float().reshape(())  # refuses several values, as mmengine
             for scalars in self._waiting
             for value in scalars.values()
             if isinstance(value, torch.Tensor)

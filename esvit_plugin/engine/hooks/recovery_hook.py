@@ -18,7 +18,7 @@ from ..resume import find_position, read_pointer
 from ..runner import EsViTRunner
 from ..signals import SignalKeeper, name_of, stop_for
 from .checkpoint_hook import point_to
-from .utils import gather_random_states, steps_apart
+from .utils import common_batches, gather_random_states, steps_apart
 
 FILENAME = 'recovery.pth'
 
@@ -65,6 +65,7 @@ class RecoveryHook(Hook):
         self.interval = interval
         self.minutes = minutes
         self.timeout = timeout
+        self._due = False
         self._keeper: SignalKeeper | None = None
         self._group: Any = None
 
@@ -126,7 +127,8 @@ class RecoveryHook(Hook):
         number, due = self._agree(bool(late))
         if self.interval and (runner.iter + 1) % self.interval == 0:
             due = True
-        if not (number or due) or (runner.iter + 1) % steps_apart(runner):
+        self._due |= due  # until the next step of the optimiser
+        if not (number or self._due) or (runner.iter + 1) % steps_apart(runner):
             return
         self._save(runner, runner.epoch, runner.iter + 1)
         if number:
@@ -144,10 +146,8 @@ class RecoveryHook(Hook):
         loop = runner.train_loop
         if self._keeper is None or not isinstance(loop, EpochBasedTrainLoop):
             return
-        # Some processes may have a batch more than others; all have so many.
-        loader = runner.val_dataloader
-        batch = (loader.batch_size or 1) * get_world_size()
-        if batch_idx < len(loader.dataset) // batch:
+        # All must answer.
+        if batch_idx < common_batches(runner.val_dataloader):
             # The epoch is over for the loop, but not for what ends it.
             self.leave_evaluation(runner, runner.epoch - 1)
 
@@ -181,6 +181,7 @@ class RecoveryHook(Hook):
         return int(votes[0]), bool(votes[1])
 
     def _save(self, runner: Runner, epoch: int, iteration: int) -> None:
+        self._due = False
         gather_random_states(runner)
         path = os.path.join(runner.work_dir, FILENAME)
         runner.message_hub.update_info('last_ckpt', path)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -62,6 +63,14 @@ def gather_random_states(runner: Runner) -> None:
         gather = getattr(hook, 'gather_random_states', None)
         if gather is not None:
             gather()
+
+
+def common_batches(loader: Any) -> int:
+    """The number of batches of an evaluation's loader that all processes have.
+
+    Some may have one more, where the sampler does not pad their shares.
+    """
+    return len(loader.dataset) // ((loader.batch_size or 1) * get_world_size())
 
 
 def is_log_time(hook: Hook, runner: Runner, batch_idx: int) -> bool:

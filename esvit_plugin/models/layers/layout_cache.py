@@ -14,15 +14,16 @@ T = TypeVar('T')
 def computed_once(function: Callable[P, T]) -> Callable[P, T]:
     """Compute tensors once for each size, as constants of whatever calls.
 
-    The 64 sizes used last are kept. A graph of ``torch.compile`` has the tensors as
-    data; sizes of the map must be fixed in it, the number of images need not.
+    The 256 sizes used last are kept, of some dozens of image sizes. A graph of
+    ``torch.compile`` has the tensors as data; sizes of the map must be fixed in it, the
+    number of images need not.
 
     Args:
         function: It takes sizes as positional arguments, a device last, and returns
             tensors in any structure, which nobody may change.
     """
 
-    @lru_cache(maxsize=64)
+    @lru_cache(maxsize=256)
     def compute(*args: object) -> T:
         # What is kept serves later calls, so that a first one in inference mode,
         # torch.jit.trace or torch.export must not leave its mark. Such modes are those

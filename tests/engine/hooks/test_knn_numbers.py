@@ -1,5 +1,6 @@
 """k-NN accuracies in place of those of a validation."""
 
+import pytest
 import torch
 from mmengine.hooks import EarlyStoppingHook, Hook
 from support.training import Labelled, build_runner
@@ -60,3 +61,71 @@ def test_the_numbers_of_a_validation_are_left_alone(tmp_path, monkeypatch):
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     hook.after_train_epoch(runner)
     assert not watch.seen
+
+
+def test_a_checkpoint_of_the_best_is_as_whole_as_others(tmp_path):
+    """It is saved before the hook's own turn in this epoch."""
+    checkpoint = dict(save_best='knn/top1_k1', rule='greater')
+    runner = build_runner(
+        tmp_path,
+        custom_hooks=[
+            dict(type='RandomStateHook'),
+            knn(interval=2),
+            dict(type='EMATeacherHook'),
+        ],
+        train_cfg=dict(by_epoch=True, max_epochs=3),
+        default_hooks=dict(
+            checkpoint=dict(type='AtomicCheckpointHook', interval=1, **checkpoint)
+        ),
+    )
+    saved = []
+    save = runner.save_checkpoint
+
+    def record(out_dir, filename, *args, **kwargs):
+        save(out_dir, filename, *args, **kwargs)
+        saved.append((filename, 'random_states' in torch.load(tmp_path / filename)))
+
+    runner.save_checkpoint = record
+    runner.train()
+    assert saved[1][0].startswith('best') and saved[2] == ('epoch_2.pth', True)
+    assert all(whole for name, whole in saved if name.startswith('epoch'))
+
+
+def test_only_batches_that_all_processes_have_are_left_together(tmp_path, monkeypatch):
+    loader = dict(batch_size=2, num_workers=0, dataset=Labelled(5))
+    hook = KNNMonitorHook(loader, loader, interval=1, ks=(1,))
+    asked = []
+    runner = build_runner(
+        tmp_path, custom_hooks=[hook], train_cfg=dict(by_epoch=True, max_epochs=1)
+    )
+    (recovery,) = (h for h in runner.hooks if type(h).__name__ == 'RecoveryHook')
+    monkeypatch.setattr(recovery, 'leave_evaluation', asked.append)
+    # As if there was another process, which may have one batch less.
+    monkeypatch.setattr('esvit_plugin.engine.hooks.utils.get_world_size', lambda: 2)
+    runner.train()
+    # Of the three batches of each set, another process may have one or two.
+    assert len(asked) == 2
+
+
+def test_classes_are_compared_before_training(tmp_path):
+    for path in ('train/ant', 'train/bee', 'val/bee'):
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path / 'a.png').touch()
+    loaders = [
+        dict(
+            batch_size=1,
+            num_workers=0,
+            dataset=dict(
+                type='LabeledFolder',
+                data_root=str(tmp_path),
+                data_prefix=part,
+                pipeline=[],
+            ),
+        )
+        for part in ('train', 'val')
+    ]
+    runner = build_runner(
+        tmp_path / 'run', custom_hooks=[KNNMonitorHook(*loaders, ks=(1,))]
+    )
+    with pytest.raises(ValueError, match='KNNMonitorHook: .*classes: ant.'):
+        runner.train()

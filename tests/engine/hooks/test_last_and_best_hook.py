@@ -78,7 +78,7 @@ class Seen(Hook):
         self.values.append(metrics['accuracy/top1'])
 
 
-def run_probe(work_dir, caplog, **options):
+def run_probe(work_dir, caplog, checkpoint=(), val_interval=1, **options):
     loader = dict(
         batch_size=4,
         num_workers=0,
@@ -101,13 +101,18 @@ def run_probe(work_dir, caplog, **options):
             'sampler': dict(type='DefaultSampler', shuffle=False),
         },
         val_evaluator=dict(type='LinearSweepAccuracy', topk=(1,)),
-        train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=1),
+        train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=val_interval),
         val_cfg=dict(),
         optim_wrapper=dict(
             constructor='LinearSweepOptimWrapperConstructor',
             optimizer=dict(type='SGD', lr=0.1),
         ),
-        default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1)),
+        default_hooks=dict(
+            checkpoint=dict(
+                type='AtomicCheckpointHook', interval=1, **dict(checkpoint)
+            ),
+            recovery=dict(type='RecoveryHook'),
+        ),
         custom_hooks=[
             dict(type='BestRateHook'),
             dict(type='LastAndBestHook', keys=['accuracy/top1']),
@@ -150,3 +155,26 @@ def test_a_probe_ends_with_both(tmp_path, caplog):
     # That epoch's validation came after its checkpoint: it is made up for.
     assert values == whole[1:]
     assert line == wanted
+
+
+@pytest.mark.slow
+def test_a_validation_that_is_made_up_for_may_be_the_best(tmp_path, caplog):
+    """What keeps the best checkpoint is ready then; the last epoch always has one."""
+    caplog.set_level(logging.INFO)
+    options = dict(
+        checkpoint=dict(save_best='accuracy/top1', rule='greater'), val_interval=3
+    )
+    values, line = run_probe(tmp_path, caplog, **options)
+    assert len(values) == 2 and 'epoch 4' in line
+    (best,) = tmp_path.glob('best_*.pth')
+    # It ended before the validation, as one that is killed in it.
+    path = tmp_path / 'epoch_4.pth'
+    checkpoint = torch.load(path)
+    checkpoint['message_hub']['runtime_info'] = {}
+    torch.save(checkpoint, path)
+    best.unlink()
+    again, line = run_probe(tmp_path, caplog, resume=True, **options)
+    assert again == values[1:] and 'best' in line
+    assert [best.name for best in tmp_path.glob('best_*.pth')] == [
+        'best_accuracy_top1_epoch_4.pth'
+    ]

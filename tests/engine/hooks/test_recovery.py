@@ -63,6 +63,7 @@ def run(
 ):
     """One image of each photograph: 4 iterations per epoch by default."""
     values = Values()
+    checkpoint = changes.get('checkpoint', dict(type='AtomicCheckpointHook'))
     runner = build_runner(
         work_dir,
         model=small_model(drop_path_rate=0.3),
@@ -96,6 +97,12 @@ def run(
             *hooks,
         ],
         resume=resume,
+        default_hooks=dict(
+            runtime_info=dict(type='LazyRuntimeInfoHook'),
+            checkpoint={**checkpoint, 'interval': 1},
+            finite_guard=dict(type='FiniteGuardHook'),
+            recovery=dict(type='RecoveryHook'),
+        ),
     )
     if plain:
         runner.__class__ = Runner
@@ -190,6 +197,34 @@ def test_checkpoints_every_few_iterations(whole_run, tmp_path):
     assert_equal(resumed, whole)
     # A finished run needs it no more.
     assert not (tmp_path / 'parts' / 'recovery.pth').exists()
+
+
+def test_an_interval_waits_for_accumulated_gradients(tmp_path):
+    hooks = Crash(), dict(type='RecoveryHook', interval=5)
+    with pytest.raises(KeyError, match='crash'):
+        run(tmp_path, *hooks, accumulate=2)
+    assert torch.load(tmp_path / 'recovery.pth')['meta']['iter'] == 6
+
+
+@pytest.mark.parametrize('where', ['elsewhere', 'run'])
+def test_a_run_that_saves_elsewhere_is_found(tmp_path, where, caplog):
+    """recovery.pth is in the work folder, the checkpoints of epochs are not."""
+    folder = str(tmp_path / where)
+    hook = dict(type='AtomicCheckpointHook', out_dir=folder, max_keep_ckpts=9)
+    begin = tmp_path / 'run', SignalAt(1)
+    with pytest.raises(SystemExit):
+        run(*begin, checkpoint=hook)
+    with pytest.raises(SystemExit):
+        run(tmp_path / 'run', SignalAt(6), resume=True, checkpoint=hook)
+    whole = tmp_path / 'run' if where == 'run' else tmp_path / where / 'run'
+    assert (whole / 'epoch_1.pth').is_file()
+    _, values = run(tmp_path / 'run', resume=True, checkpoint=hook)
+    assert min(values) == 7
+    # Now the newest one is that of the last epoch.
+    _, values = run(tmp_path / 'run', resume=True, checkpoint=hook, epochs=4)
+    assert min(values) == 12
+    assert 'which is not in' not in caplog.text
+    assert 'of another folder' not in caplog.text
 
 
 def test_a_signal_at_the_last_iteration_of_an_epoch(whole_run, tmp_path):

@@ -1,5 +1,7 @@
 """Mixed precision on a CPU: bfloat16, and checkpoints from and to float32."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -12,6 +14,7 @@ from esvit_plugin.engine import (
     PerParamClipAmpOptimWrapper,
     PerParamClipOptimWrapper,
 )
+from esvit_plugin.engine.resume import resume_optimizers
 
 
 def wrapper(kind, **options):
@@ -164,3 +167,15 @@ def test_losses_are_near_those_of_float32(tmp_path):
         assert all(p.dtype == torch.float32 for p in runner.model.parameters())
     assert not torch.equal(losses['float32'], losses['bfloat16'])
     torch.testing.assert_close(losses['bfloat16'], losses['float32'], rtol=0.02, atol=0)
+
+
+def test_training_with_scaling_takes_over_one_without():
+    """bfloat16 has no state of a scaler, which torch refuses where scaling is on."""
+    ours = wrapper(MixedPrecisionOptimWrapper)
+    states = ours.state_dict()
+    assert states['loss_scaler'] == {}
+    ours.loss_scaler = torch.amp.GradScaler('cpu', init_scale=64.0)
+    with pytest.raises(RuntimeError, match='source state dict is empty'):
+        ours.load_state_dict(copy.deepcopy(states))
+    resume_optimizers(ours, states)
+    assert ours.loss_scaler.get_scale() == 64
