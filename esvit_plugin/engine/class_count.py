@@ -186,12 +186,19 @@ def check_datasets(what: str, *datasets: Any) -> None:
         ValueError: If the names of their classes differ.
     """
     named = [
-        (getattr(dataset, 'img_prefix', '') or type(dataset).__name__, classes)
+        (_place(dataset), classes)
         for dataset in datasets
         if (classes := getattr(dataset, 'metainfo', {}).get('classes'))
     ]
     for place, classes in named[1:]:
         check_same_classes(f'{what}: {named[0][0]} and {place}', named[0][1], classes)
+
+
+def _place(dataset: Any) -> str:
+    """The folder of a data set's images, or what it is."""
+    prefix = getattr(dataset, 'data_prefix', None)
+    folder = prefix.get('img_path') if isinstance(prefix, dict) else None
+    return folder or type(dataset).__name__
 
 
 def _check_loaders(
