@@ -202,7 +202,7 @@ def test_fine_tuning_has_deits_recipe(name):
     assert cfg.train_dataloader.batch_size * 8 == 1024
     wrapper = cfg.optim_wrapper
     assert wrapper.optimizer == dict(
-        type='AdamW', lr=rate, betas=(0.9, 0.999), weight_decay=0.05
+        type='AdamW', lr=rate, betas=(0.9, 0.999), weight_decay=0.05, fused=True
     )
     assert 'constructor' not in wrapper and 'clip_grad' not in wrapper
     start, cosine = cfg.param_scheduler
