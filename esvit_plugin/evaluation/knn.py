@@ -227,9 +227,10 @@ def _find_parts(folder: str) -> list[dict[str, str]]:
     Both are lists, or both are folders: they would number the classes in two ways.
     """
     parts = ('train',), ('val', 'test')
-    for option, ending in (('ann_file', '.txt'), ('data_prefix', '')):
+    kinds = ('ann_file', '.txt', os.path.isfile), ('data_prefix', '', os.path.isdir)
+    for option, ending, is_there in kinds:
         found = [
-            [n for n in part if os.path.exists(os.path.join(folder, n + ending))]
+            [n for n in part if is_there(os.path.join(folder, n + ending))]
             for part in parts
         ]
         if all(found):

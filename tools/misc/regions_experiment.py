@@ -44,8 +44,7 @@ NETWORKS = {
     BOTH: 'V+R',
     TWO: 'V, then V+R',
 }
-# The measure that decides: no brightness to match by, no textures, and of all matches,
-# which vary less between seeds than 10 of a crop.
+# The measure that decides: no brightness to match by, no textures, and all matches.
 FAIR = 'relit_all'
 MEASURES = {
     'mirrored': 'mirrored, 10',
