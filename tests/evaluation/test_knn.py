@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from esvit_plugin.datasets.loaders import build_eval_loader
@@ -146,6 +147,7 @@ def test_a_labelled_folder_serves_in_place_of_the_configs_images(tmp_path):
         (tmp_path / path).mkdir(parents=True)
         (tmp_path / path / 'a.WebP').touch()
     train, test = folder_loaders(cfg, 'cfg.py', str(tmp_path))
+    init_default_scope('mmpretrain')
     loaders = [build_eval_loader(part) for part in (train, test)]
     assert [len(loader.dataset) for loader in loaders] == [2, 2]
     with pytest.raises(ValueError, match='train and .*different classes: bee, cow'):
