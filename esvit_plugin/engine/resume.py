@@ -57,7 +57,8 @@ def read_pointer(folder: str) -> str | None:
     if not os.path.isfile(path):
         return None
     with open(path, encoding='utf-8', errors='replace') as file:
-        return file.read().strip().rstrip('\0')
+        # Inner zeros, which no path may have, as other bytes that are no text.
+        return file.read().strip().rstrip('\0').replace('\0', '\ufffd')
 
 
 def _check_pointer(folders: Sequence[str]) -> str | None:

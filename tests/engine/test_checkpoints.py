@@ -178,6 +178,21 @@ DAMAGE = {
         'epoch_3',
         'is empty',
     ),
+    'zeros': (
+        lambda f: (f / 'last_checkpoint').write_bytes(bytes(40)),
+        'epoch_3',
+        'is empty',
+    ),
+    'garbage': (
+        lambda f: (f / 'last_checkpoint').write_bytes(bytes(range(256))),
+        'epoch_3',
+        'is not in',
+    ),
+    'a name after garbage': (
+        lambda f: (f / 'last_checkpoint').write_bytes(b'/a\0\xff/epoch_3.pth'),
+        'epoch_3',
+        'of another folder',
+    ),
     'another folder': (
         lambda f: (f / 'last_checkpoint').write_text('/else/epoch_3.pth'),
         'epoch_3',
