@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -46,7 +46,10 @@ class BestRateHook(Hook):
             path = os.path.join(
                 str(hook.out_dir), hook.filename_tmpl.format(runner.epoch)
             )
-            if is_main_process() and os.path.isfile(path):
+            # Saving takes all processes, and one alone may see that folder.
+            exists = [os.path.isfile(path)]
+            broadcast_object_list(exists)
+            if exists[0]:
                 meta = dict(epoch=runner.epoch, iter=runner.iter)
                 hook._save_checkpoint_with_step(runner, runner.epoch, meta)
 

@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmpretrain.registry import DATASETS
-from support.training import SMALL_SWIN
+from support.training import SMALL_SWIN, join_two, spawn_two
 
 from esvit_plugin.engine import EsViTRunner, LastAndBestHook
 
@@ -78,7 +78,7 @@ class Seen(Hook):
         self.values.append(metrics['accuracy/top1'])
 
 
-def run_probe(work_dir, caplog, checkpoint=(), val_interval=1, **options):
+def run_probe(work_dir, caplog=None, checkpoint=(), val_interval=1, **options):
     loader = dict(
         batch_size=4,
         num_workers=0,
@@ -114,6 +114,7 @@ def run_probe(work_dir, caplog, checkpoint=(), val_interval=1, **options):
             recovery=dict(type='RecoveryHook'),
         ),
         custom_hooks=[
+            dict(type='RandomStateHook'),
             dict(type='BestRateHook'),
             dict(type='LastAndBestHook', keys=['accuracy/top1']),
             seen,
@@ -123,7 +124,7 @@ def run_probe(work_dir, caplog, checkpoint=(), val_interval=1, **options):
         default_scope='mmpretrain',
         **options,
     )
-    runner = EsViTRunner(cfg=ConfigDict(), **cfg)
+    runner = EsViTRunner(**{'cfg': ConfigDict(), **cfg})
     lines = []
     runner.logger.addFilter(lambda record: lines.append(record.getMessage()) or True)
     runner.train()
@@ -178,3 +179,21 @@ def test_a_validation_that_is_made_up_for_may_be_the_best(tmp_path, caplog):
     assert [best.name for best in tmp_path.glob('best_*.pth')] == [
         'best_accuracy_top1_epoch_4.pth'
     ]
+
+
+def probe_on_two(rank, port, folder):
+    cfg = join_two(rank, port)
+    _, line = run_probe(folder, launcher=cfg.launcher, cfg=cfg)
+    torch.save(line, folder / f'rank{rank}.pth')
+
+
+@pytest.mark.slow
+def test_two_processes_end_and_keep_the_best_rate(tmp_path):
+    """The main one alone would wait for the others' random states."""
+    lines = spawn_two(probe_on_two, tmp_path)
+    assert 'best' in lines[0]
+    last = torch.load(tmp_path / 'epoch_4.pth')
+    assert len(last['random_states']) == 2
+    found = last['message_hub']['log_scalars']['val/accuracy/best_lr_factor']
+    chosen = last['state_dict']['best']
+    assert chosen == [1.0, 30.0].index(found.current())
