@@ -4,7 +4,8 @@
 ``python -m torch.distributed.run`` (torchrun). What differs:
 
 * SIGUSR1, which Slurm can send before a time limit, is passed on as SIGTERM, SIGINT and
-  SIGHUP are: to the processes it started, and not to their data loaders.
+  SIGHUP are: to the processes it started, and not to their data loaders. What is ignored
+  (``nohup``) stays ignored.
 * They have ``ESVIT_SHUTDOWN_SECONDS`` (default 120) to write a checkpoint and end. A
   second Ctrl-C ends everything at once. Nothing is left running.
 * Checkpoints bear the job's name, ``ESVIT_JOB``, so that processes that are started
@@ -85,9 +86,14 @@ def prepare(seconds: int) -> _Signals:
         seconds: Time from a signal to the end by force.
     """
     signals = _Signals()
+    taken = [getattr(signal, name) for name in (*SIGNALS, 'SIGQUIT')]
+    # By nohup, or for a job in the background. The processes inherit that.
+    ignored = [n for n in taken if signal.getsignal(n) is signal.SIG_IGN]
 
     class Context(api.SubprocessContext):
         def _start(self) -> None:
+            for number in ignored:  # torch has just taken them
+                signal.signal(number, signal.SIG_IGN)
             # Half of the processes would be left behind by a signal in between.
             signals.starting = True
             super()._start()
@@ -112,7 +118,9 @@ def prepare(seconds: int) -> _Signals:
     # torch sets this function as the handler of its signals.
     api._terminate_process_handler = signals  # type: ignore[assignment]
     for name in SIGNALS:
-        signal.signal(getattr(signal, name), signals)
+        number = getattr(signal, name)
+        if number not in ignored:
+            signal.signal(number, signals)
     return signals
 
 

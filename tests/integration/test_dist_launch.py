@@ -27,7 +27,8 @@ def log(text):
 
 child = subprocess.Popen(['sleep', '300'])
 for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, handle)
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handle)
 log(f'started {os.getpid()} {child.pid}')
 if os.environ.get('GROUP'):
     import torch.distributed as dist
@@ -114,6 +115,30 @@ def test_a_signal_reaches_the_processes_once(launch, tmp_path, name):
     assert nothing_runs(tmp_path)
     assert error.splitlines()[-1] == f'{name}: all processes have ended.'
     assert 'Traceback' not in error
+
+
+def test_what_is_ignored_stays_ignored(launch, tmp_path):
+    """As under nohup, and of a job in the background of a script."""
+    ignored = (signal.SIGHUP, signal.SIGINT)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    try:
+        process = launch()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    wait_for(lambda: started(tmp_path))
+    pids = [process.pid, *(int(lines[0].split()[1]) for lines in logs(tmp_path))]
+    for number in ignored:
+        for pid in pids:
+            os.kill(pid, number)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    for lines in logs(tmp_path):
+        assert lines[1:] == [f'got {signal.SIGTERM}', 'child lives']
+    assert nothing_runs(tmp_path)
 
 
 def test_a_second_interrupt_ends_all_at_once(launch, tmp_path):
