@@ -3,7 +3,7 @@
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,12 +130,52 @@ def newest_checkpoint(*folders: str, jobs: Sequence[str] = ()) -> str | None:
     return whole
 
 
-def agree_on_newest(folders: Sequence[str], jobs: Sequence[str] = ()) -> str | None:
-    """``newest_checkpoint`` of the main process, for all processes."""
+def refuse_to_repeat(given: str, *folders: str) -> None:
+    """Refuse a checkpoint of elsewhere if the run that began with it has gone on.
+
+    A stopped run of ``--resume PATH`` that is started by the same command would do the
+    same epochs again, over its own checkpoints.
+
+    Args:
+        given: The checkpoint to begin with.
+        *folders: Those of the run's checkpoints.
+
+    Raises:
+        ValueError: If one of theirs is newer, and of a later iteration.
+    """
+    path = os.path.expanduser(given)
+    own = os.path.realpath(os.path.dirname(path))
+    # A run may be set back to its own checkpoint; an address has no time.
+    if own in map(os.path.realpath, folders) or not os.path.isfile(path):
+        return
+    try:
+        newest, before = newest_checkpoint(*folders), _saved_at(path, ())
+        after = _saved_at(newest, ()) if newest else None
+    except Exception:  # what is wrong with the given one is said when it is loaded
+        return
+    if before and after and all(a > b for a, b in zip(after, before, strict=True)):
+        raise ValueError(
+            f'--resume {given}: the run that began with it has come further, to '
+            f'{newest}. Give --resume without a path to go on from there, or another '
+            f'--work-dir to begin with {os.path.basename(path)} again.'
+        )
+
+
+def agree(function: Callable[..., str | None], *args: Any, **kwargs: Any) -> str | None:
+    """What a function of the main process returns or refuses, for all processes.
+
+    Args:
+        function: Looks at the folders of checkpoints.
+        *args: Its arguments.
+        **kwargs: Its arguments.
+
+    Raises:
+        ValueError: If it raises one.
+    """
     answer: list[Any] = [None, None]
     if is_main_process():
         try:
-            answer[0] = newest_checkpoint(*folders, jobs=jobs)
+            answer[0] = function(*args, **kwargs)
         except ValueError as error:
             answer[1] = str(error)
     broadcast_object_list(answer)

@@ -27,10 +27,12 @@ from .optimizers.per_param_clip import twin_of_amp
 from .pretrained_init import name_pretrained, refuse_misfits
 from .resume import (
     Position,
-    agree_on_newest,
+    agree,
     check_resumable,
     describe_changes,
     find_position,
+    newest_checkpoint,
+    refuse_to_repeat,
     replay_schedules,
     resume_optimizers,
     run_settings,
@@ -266,7 +268,7 @@ class EsViTRunner(Runner):
         """The checkpoint to go on from; if there is none, what to begin with."""
         folders, given = _checkpoint_folders(self), self._load_from
         if given is None or self._resume == 'auto':
-            newest = agree_on_newest(folders)
+            newest = agree(newest_checkpoint, *folders)
             if newest is None:
                 begin = f' with the weights of {given}' if given else ''
                 self.logger.info(
@@ -277,9 +279,10 @@ class EsViTRunner(Runner):
             return newest or given
         jobs = restarted_jobs()
         if jobs is None:
+            agree(refuse_to_repeat, given, *folders)
             return given
         # Its own checkpoints are further than the one that it began with.
-        newest = agree_on_newest(folders, jobs) if jobs else None
+        newest = agree(newest_checkpoint, *folders, jobs=jobs) if jobs else None
         if newest is not None:
             self.logger.info(f'Started again, so {newest} counts, not {given}.')
         elif not jobs:

@@ -86,6 +86,25 @@ def test_a_launcher_that_names_no_job_is_said(tmp_path, job):
 
 
 @pytest.mark.slow
+def test_the_command_that_began_elsewhere_is_not_done_again(tmp_path, job):
+    """A second phase of training that was stopped, and its command given again."""
+    train(tmp_path / 'first')
+    given, folder = tmp_path / 'first' / 'epoch_1.pth', tmp_path / 'second'
+    begin = dict(resume=True, load_from=str(given))
+    train(folder, epochs=3, stop=2, **begin)
+    with pytest.raises(ValueError, match=f'further, to {folder}/epoch_2.pth. Give --r'):
+        train(folder, epochs=3, **begin)
+    _, said = train(folder, epochs=3, resume=True)
+    assert f'from {folder}/epoch_2.pth' in said
+    # A run is set back by its own checkpoint; what is no further is no obstacle.
+    back = dict(resume=True, load_from=str(folder / 'epoch_2.pth'))
+    _, said = train(folder, epochs=3, **back)
+    assert f'from {folder}/epoch_2.pth' in said
+    last = dict(resume=True, load_from=str(folder / 'epoch_3.pth'))
+    train(tmp_path / 'first', epochs=4, **last)
+
+
+@pytest.mark.slow
 def test_a_run_that_is_resumed_may_begin_with_weights(tmp_path, job):
     """``--resume`` finds nothing at first, and its own checkpoints later."""
     train(tmp_path / 'other')

@@ -199,6 +199,6 @@ class RecoveryHook(Hook):
         stop_for(
             number,
             f'{name_of(number)}: stopped after {after}, saved in {path}. '
-            'To go on, give the same command with --resume.',
+            'To go on, give the same command with --resume, without a path.',
             speak=is_main_process(),
         )
