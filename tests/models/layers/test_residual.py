@@ -30,6 +30,22 @@ def test_activation_linear(bias, name):
 
 
 @pytest.mark.parametrize(
+    ('dtype', 'copies'), [(torch.float32, 1), (torch.bfloat16, 2)]
+)
+def test_what_is_kept_for_the_backward_pass(dtype, copies):
+    """In bfloat16 a CPU keeps the activation, too."""
+    x = torch.randn(4, 50, 6, dtype=dtype, requires_grad=True)
+    weight = torch.randn(3, 6, dtype=dtype, requires_grad=True)
+    kept = set()
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (kept.add(t.data_ptr()) if t.numel() == x.numel() else None, t)[1],
+        lambda t: t,
+    ):
+        activation_linear(x, weight, None, 'gelu').sum().backward()
+    assert len(kept) == copies
+
+
+@pytest.mark.parametrize(
     'activation',
     [
         dict(type='GELU'),
