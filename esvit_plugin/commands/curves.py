@@ -60,6 +60,8 @@ def main() -> None:
     runs = dict(zip(run_names(args.runs), map(read_run, args.runs), strict=True))
     keys = args.keys or default_keys(list(runs.values()))
     known = sorted({key for run in runs.values() for key in run.steps})
+    if not known:
+        raise ValueError(f'{", ".join(args.runs)}: nothing is logged there yet.')
     if not keys:
         raise ValueError(f'Choose --keys from {", ".join(known)}.')
     for key in keys:

@@ -77,12 +77,14 @@ def report(text: str, error: BaseException | None = None) -> None:
     rank, record = process_rank(), os.environ.get('TORCHELASTIC_ERROR_FILE')
     if record:
         extra = dict(timestamp=str(int(time.time())))
-        # In one step: a launcher reads it whenever this process ends.
-        with open(f'{record}.part', 'w', encoding='utf-8') as file:
-            json.dump(dict(message=dict(message=text, extraInfo=extra)), file)
-        os.replace(f'{record}.part', record)
-        if rank:
-            return  # the launcher prints it if it was the first
+        # A full disk, or a folder that was cleared, must not hide the error itself.
+        with contextlib.suppress(OSError):
+            # In one step: a launcher reads it whenever this process ends.
+            with open(f'{record}.part', 'w', encoding='utf-8') as file:
+                json.dump(dict(message=dict(message=text, extraInfo=extra)), file)
+            os.replace(f'{record}.part', record)
+            if rank:
+                return  # the launcher prints it if it was the first
     place = f' (process {rank})' if rank else ''
     print(f'error{place}: {text}', file=sys.stderr, flush=True)
 

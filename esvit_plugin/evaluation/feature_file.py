@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -181,16 +180,17 @@ def read_features(
 def read_paths(path: str, key: str = 'pooled') -> tuple[np.ndarray, list[str]]:
     """As ``read_features``, but with the path of each image as it was written."""
     arrays = _read(path)
-    names = [name for name, array in arrays.items() if array.ndim == 2]
-    if key not in names or 'paths' not in arrays:
+    names = [n for n, a in arrays.items() if a.ndim == 2 and a.dtype.kind in 'fiu']
+    paths = arrays.get('paths')
+    if key not in names or paths is None or paths.shape != arrays[key].shape[:1]:
         raise ValueError(
-            f'{path} has no paths and features {key!r} (N, C); it has '
+            f'{path} has no paths (N,) and features {key!r} (N, C); it has '
             f'{", ".join(names) or "no features"} of this kind. Write it by '
             f'{_TOOL}, and choose by --key.'
         )
     if not np.isfinite(arrays[key]).all():
         raise ValueError(f'{path} has features {key!r} that are not finite.')
-    return arrays[key], [str(path) for path in arrays['paths']]
+    return arrays[key], [str(path) for path in paths]
 
 
 def read_origin(path: str) -> FeatureOrigin | None:
@@ -207,12 +207,15 @@ def read_origin(path: str) -> FeatureOrigin | None:
     # Only where there are any.
     if set(FeatureOrigin._fields) - set(arrays) - {'options'}:
         return None
-    known = {n: arrays[n].item() for n in FeatureOrigin._fields if n in arrays}
     try:
+        known = {n: arrays[n].item() for n in FeatureOrigin._fields if n in arrays}
         options = ast.literal_eval(known.pop('options', 'None'))
-    except (ValueError, SyntaxError):
+        if not isinstance(options, dict | None):
+            raise TypeError
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise ValueError(
-            f'{path} does not say how its model was changed; write it again by {_TOOL}.'
+            f'{path} does not say as it should how it was made; write it again by '
+            f'{_TOOL}.'
         ) from None
     return FeatureOrigin(**known, options=options)
 
@@ -221,14 +224,23 @@ def _read(path: str) -> dict[str, np.ndarray]:
     """All arrays of a file."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no file {path}.')
-    try:
-        with np.load(path) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+    arrays: dict[str, Any] = {}
+    with open(path, 'rb') as stream:
+        try:
+            file = np.load(stream)
+            # An .npy file is an array, and other members of a zip are bytes.
+            if isinstance(file, np.lib.npyio.NpzFile):
+                arrays = {name: file[name] for name in file.files}
+        except MemoryError:
+            raise MemoryError(f'{path} does not fit into memory.') from None
+        except Exception:  # zipfile, its decoders and numpy have many kinds
+            arrays = {}
+    if not arrays or not all(isinstance(one, np.ndarray) for one in arrays.values()):
         # numpy's own messages say how to run what such a file may hold.
         raise ValueError(
             f'{path} is no .npz file of numbers, or is damaged. Write it by {_TOOL}.'
-        ) from None
+        )
+    return arrays
 
 
 def _classes(paths: list[str], level: int | None) -> list[str]:

@@ -65,7 +65,8 @@ def load_data_config(name: str, data_root: str) -> Config:
     cfg = load_config(config_path(name))
     if 'data_root' not in cfg:
         return cfg
-    folder = os.path.basename(cfg.data_root)
+    # A slash at its end is no name; an empty one is the folder itself.
+    folder = os.path.basename(os.path.abspath(cfg.data_root)) if cfg.data_root else ''
     root = os.path.join(os.path.expanduser(data_root), folder)
     return load_config(config_path(name), dict(data_root=root))
 

@@ -38,6 +38,10 @@ def read_columns(path: str, settings: list[dict[str, Any]]) -> list[Column]:
             content = json.load(file)
             parts = [content, *filter(None, [content.get('against')])]
             known = [dict(settings=p['settings'], results=p['results']) for p in parts]
+            for result in (r for p in parts for r in p['results'].values()):
+                kinds = dict(value=int | float, metric=str)
+                if not all(isinstance(result[k], kind) for k, kind in kinds.items()):
+                    raise TypeError(result)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f'{path} is no file of results of this tool; name another with --out.'
@@ -102,13 +106,20 @@ def table(columns: list[Column]) -> str:
         columns: One model, or one and that which it is compared with.
 
     Returns:
-        The table; of two models with a line that counts where the first is better.
+        The table; of two models with a line that counts where the first is better. A
+        last line says which results are of configs that are not here any more.
     """
     results = [column['results'] for column in columns]
     titles = ['%'] if len(columns) == 1 else [f'{name}, %' for name in labels(columns)]
     lines = [_row('data set', 'metric', *titles), '|' + '---|' * (2 + len(columns))]
+    unknown = []
     for name in in_order(name for column in results for name in column):
-        title = load_config(config_path(name)).name
+        try:
+            title = load_config(config_path(name)).name
+        except (OSError, ValueError, ImportError, AttributeError):
+            # Of an earlier run, perhaps from another folder: the result stays.
+            title = name
+            unknown.append(name)
         metric = next(c[name]['metric'] for c in results if name in c)
         lines.append(_row(title, metric, *(_value(column, name) for column in results)))
     both = [name for name in results[0] if all(name in column for column in results)]
@@ -122,6 +133,8 @@ def table(columns: list[Column]) -> str:
         )
     if len(columns) == 2 and both:
         lines += ['', _verdict(columns, both)]
+    if unknown:
+        lines += ['', f'No config can be read here of {", ".join(unknown)}.']
     return '\n'.join(lines)
 
 

@@ -1,6 +1,8 @@
 """Runs of mmengine as their logs have them."""
 
+import contextlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -8,11 +10,17 @@ from glob import escape, glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ..config_text import read_settings
 
 Curve = list[tuple[float, float]]
 # Keys of baselines in a log begin so, e.g. 'baseline/raw pixels'.
 BASELINE = 'baseline/'
+
+
+def _warn(message: str) -> None:
+    print_log(message, 'current', logging.WARNING)
 
 
 class Run(NamedTuple):
@@ -24,8 +32,8 @@ class Run(NamedTuple):
             iterations an epoch has.
         baselines: k-NN accuracy in percent by what it is of, such as 'raw pixels'.
         uniform: Of each loss, and of the teacher's entropy, its weight and its value in
-            nats where every output is uniform; none where no config lies beside the
-            log.
+            nats where every output is uniform; none where no config that can be read
+            lies beside the log.
     """
 
     steps: dict[str, Curve]
@@ -90,7 +98,15 @@ def _uniform(path: Path) -> dict[str, tuple[float, float]]:
     """Weight and weighted ln K of what an EsViT logs, as its config has them."""
     if not path.is_file():
         return {}
-    model = Config.fromfile(path, import_custom_modules=False).get('model') or {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        settings = read_settings(path.read_text(encoding='utf-8'))
+        if settings is not None:
+            return _uniform_of(settings['model'])
+    _warn(f'{path} cannot be read, so no line shows what a uniform output would have.')
+    return {}
+
+
+def _uniform_of(model: dict[str, Any]) -> dict[str, tuple[float, float]]:
     if model.get('type') != 'EsViT':
         return {}
     weight = model.get('region_weight', 0.5) if model.get('region_neck') else 0.0
@@ -129,7 +145,7 @@ def read_scalars(source: str) -> dict[str, Curve]:
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no log in it.
-        ValueError: If a file is no log.
+        ValueError: If a file is no log, or a step, epoch or iteration no number.
     """
     records = _join(_logs(source))
     return _curves((record['step'], record) for _, record in records)
@@ -139,7 +155,7 @@ def _join(logs: Sequence[str]) -> list[tuple[float, dict]]:
     """Records of all parts, with the last training step logged until then."""
     records: list[tuple[float, dict]] = []
     for path in logs:
-        part = _read_log(path)
+        part = _read_log(path, alone=len(logs) == 1)
         first = next((r['step'] for _, r in part if 'iter' in r), math.inf)
         records = [(done, r) for done, r in records if done < first] + part
     return records
@@ -175,27 +191,52 @@ def _logs(source: str) -> list[str]:
     return logs
 
 
-def _read_log(path: str) -> list[tuple[float, dict]]:
-    """Records in order, each with the last training step logged until then."""
-    with open(path) as file:
-        lines = [line for line in file if line.strip()]
+def _read_log(path: str, alone: bool) -> list[tuple[float, dict]]:
+    """Records in order, each with the last training step logged until then.
+
+    Lines that a kill or a full disk has cut are left out, unless a log that is alone
+    has no others.
+    """
+    with open(path, 'rb') as file:
+        lines = [(n, line) for n, line in enumerate(file, 1) if line.strip()]
     records: list[tuple[float, dict]] = []
+    cut: list[tuple[int, bytes]] = []
     done = 0.0
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         try:
-            record = json.loads(line)
-            step = record['step']
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) > 1:
-                break  # cut off when the program was stopped
-            raise ValueError(
-                f'Line {number} of {path} is no record of mmengine with a step: '
-                f'{line.strip()[:60]!r}; name a work folder, or its scalars.json.'
-            ) from error
+            record = json.loads(line.decode())
+        except (ValueError, RecursionError):
+            cut.append((number, line))
+            continue
+        if not isinstance(record, dict) or 'step' not in record:
+            raise _no_record(path, number, line)
+        for name in ('step', 'epoch', 'iter'):
+            value = record.get(name, 0)
+            # What is larger need be no float.
+            if not isinstance(value, int | float) or not abs(value) < 2**63:
+                raise ValueError(
+                    f'Line {number} of {path} has {name} {value!r:.30}, which is no '
+                    'number of a training; correct the line or delete it.'
+                )
         if 'iter' in record:
-            done = step
+            done = record['step']
         records.append((done, record))
+    if cut and alone and not records:
+        raise _no_record(path, *cut[0])
+    # A program that is stopped, or goes on, may have cut the last one.
+    if cut and (cut != lines[-1:] or not records):
+        numbers = ', '.join(str(number) for number, _ in cut[:5])
+        more = f' and {len(cut) - 5} more' if len(cut) > 5 else ''
+        _warn(f'{path}: left out as cut or damaged: line {numbers}{more}.')
     return records
+
+
+def _no_record(path: str, number: int, line: bytes) -> ValueError:
+    return ValueError(
+        f'Line {number} of {path} is no record of mmengine with a step: '
+        f'{line.decode(errors="replace").strip()[:60]!r}; name a work folder, or its '
+        'scalars.json.'
+    )
 
 
 def run_names(sources: Sequence[str]) -> list[str]:

@@ -137,8 +137,11 @@ def _training_samples(
 
 
 def _load(path: str, is_rgb: bool) -> dict[str, np.ndarray]:
-    with Image.open(path) as file:
-        image = np.asarray(file.convert('RGB'))
+    try:
+        with Image.open(path) as file:
+            image = np.asarray(file.convert('RGB'))
+    except Exception as error:  # decoders raise whatever they like
+        raise ValueError(f'{path} cannot be read as an image: {error}') from error
     return dict(img=np.ascontiguousarray(image if is_rgb else image[..., ::-1]))
 
 

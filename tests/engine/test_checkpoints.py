@@ -1,7 +1,12 @@
 """Checkpoint files: whole or not there, and nothing but data."""
 
+import builtins
+import errno
 import os
+import struct
 import time
+import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +24,7 @@ from esvit_plugin.engine.checkpoints import (
     load_checkpoint_file,
     save_weights,
 )
+from esvit_plugin.engine.hooks import RecoveryHook
 from esvit_plugin.engine.resume import find_position, newest_checkpoint
 
 
@@ -140,6 +146,34 @@ def test_damage_anywhere_is_found(tmp_path):
             load_checkpoint_file(path)
 
 
+def header_places(path):
+    """Where the headers of the record with the most bytes stand in the file."""
+    with zipfile.ZipFile(path) as archive:
+        record = max(archive.infolist(), key=lambda info: info.file_size)
+        start = archive.start_dir
+    content, name = path.read_bytes(), record.filename.encode()
+    entry = content.index(name, start) - 46
+    lengths = struct.unpack('<HHH', content[entry + 28 : entry + 34])
+    local = record.header_offset
+    extra = struct.unpack('<H', content[local + 28 : local + 30])[0]
+    yield from range(local, local + 30 + len(name) + extra)
+    yield from range(entry, entry + 46 + sum(lengths))
+
+
+def test_no_byte_of_a_header_ends_the_search_for_damage(tmp_path):
+    path = write(tmp_path / 'a.pth')
+    content = path.read_bytes()
+    found = set()
+    for place in header_places(path):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            found.add(find_damage(path))
+    assert {None, 'is truncated or damaged'} < found
+    assert all(damage is None or 'damaged' in damage for damage in found)
+
+
 def test_weights_that_are_not_finite_are_named():
     weights = dict(a=torch.ones(2), n=torch.tensor(3), b=dict(c=torch.ones(3)))
     check_finite_weights(weights, 'x.pth')
@@ -218,6 +252,66 @@ def test_the_newest_whole_checkpoint_is_taken(folder, kind):
     damage(folder)
     assert newest_checkpoint(str(folder)) == str(folder / f'{expected}.pth')
     assert (word in ' '.join(said)) and bool(said) == bool(word)
+
+
+def wrong_method(path):
+    """As if records were compressed in a way that they are not, or none is known."""
+    with zipfile.ZipFile(path) as archive:
+        place = archive.start_dir + 10
+    content = bytearray(path.read_bytes())
+    for content[place] in (8, 12, 14, 99):
+        path.write_bytes(content)
+        yield
+
+
+def test_headers_that_are_damaged_do_not_end_a_resume(folder):
+    folder, said = folder
+    for number, _ in enumerate(wrong_method(folder / 'epoch_3.pth'), 1):
+        assert newest_checkpoint(str(folder)) == str(folder / 'epoch_2.pth')
+        assert len(said) == number
+        assert 'Left out' in said[-1] and 'epoch_3.pth is ' in said[-1]
+        assert 'damaged' in said[-1]
+
+
+@pytest.mark.parametrize('number', [errno.EACCES, errno.EIO])
+def test_an_unreadable_checkpoint_is_left_out(folder, monkeypatch, number):
+    folder, said = folder
+    opened = builtins.open
+
+    def refuse(file, *args, **kwargs):
+        if str(file).endswith('epoch_3.pth'):
+            raise OSError(number, os.strerror(number), file)
+        return opened(file, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, 'open', refuse)
+    assert newest_checkpoint(str(folder)) == str(folder / 'epoch_2.pth')
+    reason = f'epoch_3.pth cannot be read: {os.strerror(number)}'
+    assert 'Left out' in said[0] and reason in said[0]
+    with pytest.raises(ValueError, match=f'cannot be read: {os.strerror(number)}'):
+        load_checkpoint_file(folder / 'epoch_3.pth')
+
+
+@pytest.mark.parametrize(
+    ('pointer', 'is_kept'),
+    [
+        (b'\xff\0\xfe garbage', True),
+        (b'epoch_9.pth', True),
+        (b'recovery.pth', True),
+        (b'', True),
+        (b'epoch_3.pth', False),
+        (b'/moved/since/epoch_3.pth', False),
+        (b'elsewhere/epoch_4.pth', False),
+    ],
+)
+def test_a_recovery_goes_only_for_a_checkpoint_that_is_there(folder, pointer, is_kept):
+    folder, _ = folder
+    write(folder / 'recovery.pth')
+    (folder / 'elsewhere').mkdir()
+    write(folder / 'elsewhere' / 'epoch_4.pth')
+    (folder / 'last_checkpoint').write_bytes(pointer)
+    hooks = [Hook(), SimpleNamespace(out_dir=str(folder / 'elsewhere'))]
+    RecoveryHook().after_train(SimpleNamespace(work_dir=str(folder), hooks=hooks))
+    assert (folder / 'recovery.pth').exists() == is_kept
 
 
 def test_a_folder_with_checkpoints_never_begins_anew(folder, tmp_path_factory):

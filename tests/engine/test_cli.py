@@ -117,6 +117,18 @@ def test_processes_record_and_the_first_prints(capsys, monkeypatch, tmp_path):
     assert capsys.readouterr().err == 'error (process 3): no\n'
 
 
+def test_a_record_that_cannot_be_written_does_not_hide_the_error(
+    capsys, monkeypatch, tmp_path
+):
+    (tmp_path / 'a.json').mkdir()
+    for record in ('cleared/a.json', 'a.json'):
+        monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(tmp_path / record))
+        for rank, place in (('0', ''), ('1', ' (process 1)')):
+            monkeypatch.setenv('RANK', rank)
+            assert end_of(ValueError('no')) == 1
+            assert capsys.readouterr().err == f'error{place}: no\n'
+
+
 @pytest.mark.parametrize('error', [ValueError('no'), SystemExit(138)])
 def test_workers_do_not_keep_a_program_alive(error):
     loader = DataLoader(

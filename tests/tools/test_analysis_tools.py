@@ -372,3 +372,6 @@ def test_learning_curves(tmp_path, capsys):
     with pytest.raises(ValueError, match="key 'los'; .* iter, loss, loss_region, loss"):
         run(*args, 'los')
     refused('must be a .png file', capsys, tool, tmp_path / 'vil', '-o', tmp_path)
+    log.write_text('')
+    with pytest.raises(ValueError, match='vil: nothing is logged there yet'):
+        run(tool, tmp_path / 'vil', '-o', out)

@@ -5,10 +5,15 @@ import os
 import cv2
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 from support.tools import is_drawn, run, saved_model
 
-from esvit_plugin.evaluation.feature_file import FeatureOrigin, read_origin
+from esvit_plugin.evaluation.feature_file import (
+    FeatureOrigin,
+    read_origin,
+    read_paths,
+)
 from esvit_plugin.evaluation.search import Neighbours, find_image, nearest
 from esvit_plugin.visualization import draw_neighbours
 
@@ -112,6 +117,66 @@ def test_files_of_older_versions_need_the_model(files):
         run('search.py', 'f.npz', query, '--num-neighbours=0')
     with pytest.raises(FileNotFoundError, match=r'no file none\.npz'):
         run('search.py', 'none.npz', query)
+
+
+def save_array(path):
+    with open(path, 'wb') as file:
+        np.save(file, np.ones((3, 4)))
+
+
+OTHERS = {
+    'an array': save_array,
+    'a checkpoint': lambda path: torch.save(dict(a=torch.ones(2)), path),
+    'objects': lambda path: np.savez(path, paths=np.array([{}], dtype=object)),
+    'nothing': lambda path: np.savez(path),
+    'text': lambda path: path.write_text('a,b\n1,2\n'),
+}
+
+
+@pytest.mark.parametrize('kind', OTHERS)
+def test_other_files_are_no_features(tmp_path, kind):
+    path = tmp_path / 'f.npz'
+    OTHERS[kind](path)
+    for read in (read_paths, read_origin):
+        with pytest.raises(ValueError, match='f.npz is no .npz file of numbers, or is'):
+            read(str(path))
+
+
+@pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
+def test_damage_of_a_features_file_is_named(tmp_path, save):
+    path, pooled = tmp_path / 'f.npz', np.random.default_rng(0).normal(size=(9, 8))
+    save(path, paths=np.array(['a.png'] * 9), pooled=pooled)
+    content = path.read_bytes()
+    found = 0
+    for place in range(0, len(content), 3):
+        changed = bytearray(content)
+        changed[place] ^= 0xFF
+        path.write_bytes(changed)
+        try:
+            features, _ = read_paths(str(path))
+        except ValueError as error:
+            assert str(error).startswith(str(path))
+            found += 1
+        else:  # of a date and the like
+            assert np.array_equal(features, pooled)
+    assert found > len(content) / 6
+
+
+def test_arrays_that_do_not_fit_are_named(tmp_path):
+    path = tmp_path / 'f.npz'
+    for paths, pooled in (
+        (['a.png'], np.ones((2, 3))),
+        ('a.png', np.ones((1, 3))),
+        (['a.png'], np.array([['text']])),
+    ):
+        np.savez(path, paths=np.array(paths), pooled=pooled)
+        with pytest.raises(ValueError, match=r"f\.npz has no paths \(N,\) .*'pooled'"):
+            read_paths(str(path))
+    origin = dict.fromkeys(FeatureOrigin._fields, 'a')
+    for name, value in dict(config=['a', 'b'], options='[1]').items():
+        np.savez(path, **{**origin, 'options': '{}', name: np.array(value)})
+        with pytest.raises(ValueError, match=r'f\.npz does not say as it should'):
+            read_origin(str(path))
 
 
 def test_images_that_are_gone_are_empty_boxes(tmp_path):

@@ -17,7 +17,7 @@ from esvit_plugin import get_model
 from esvit_plugin.engine.configs import load_config
 from esvit_plugin.evaluation import logistic_probe
 from esvit_plugin.evaluation.transfer import NAMES, load_data_config, read_labels
-from esvit_plugin.evaluation.transfer_results import labels, table
+from esvit_plugin.evaluation.transfer_results import labels, read_columns, table
 from esvit_plugin.models.last_blocks import pool_last_blocks
 
 QUICK = ('--num-workers', 0, '--batch-size', 4)
@@ -170,6 +170,56 @@ def test_the_verdict_counts_the_sets_that_both_have():
     ]
     second['results']['mnist']['value'] = 90
     assert table([first, second]).endswith('on 1 of 2, and equal on 1')
+
+
+def test_results_of_configs_that_are_gone_stay_in_the_table(tmp_path):
+    gone, broken = str(tmp_path / 'gone.py'), tmp_path / 'broken.py'
+    broken.write_text('name = (')
+    values = {gone: 10, str(broken): 20, 'mnist': 90}
+    first, second = column(values, config='a.py'), column({gone: 5}, config='b.py')
+    lines = [
+        '| MNIST | accuracy | 90.00 |',
+        f'| {gone} | accuracy | 10.00 |',
+        f'| {broken} | accuracy | 20.00 |',
+        '| mean of 1 of 18 | | 90.00 |',
+        '',
+        f'No config can be read here of {gone}, {broken}.',
+    ]
+    assert table([first]).splitlines()[2:] == lines
+    assert table([first, second]).splitlines()[-3:] == [
+        'a is better than b on 1 of 1',
+        '',
+        lines[-1],
+    ]
+
+
+@pytest.mark.parametrize(
+    'result', [None, [], {}, dict(value=1), dict(value='1', metric='accuracy')]
+)
+def test_results_without_a_value_are_refused(tmp_path, result):
+    path, settings = tmp_path / 'results.json', dict(config='a.py')
+    path.write_text(json.dumps(dict(settings=settings, results=dict(mnist=result))))
+    with pytest.raises(ValueError, match=r'results\.json is no file of results'):
+        read_columns(str(path), [settings])
+
+
+@pytest.mark.parametrize(
+    ('root', 'folder'),
+    [
+        ('data/mine', 'mine'),
+        ('data/mine/', 'mine'),
+        ('data/mine//', 'mine'),
+        ('/data/other/../mine/.', 'mine'),
+        ('', ''),
+    ],
+)
+def test_a_data_folder_is_taken_by_its_name(tmp_path, root, folder):
+    config = tmp_path / 'own.py'
+    config.write_text(
+        f"name = 'Own'\ndata_root = {root!r}\ntrain = dict(data_root=data_root)\n"
+    )
+    cfg = load_data_config(str(config), '/sets')
+    assert cfg.data_root == cfg.train.data_root == f'/sets/{folder}'
 
 
 def test_models_have_short_names_that_differ():

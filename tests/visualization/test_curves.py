@@ -74,6 +74,67 @@ def test_other_files_are_refused(tmp_path):
         read_scalars(str(path))
 
 
+@pytest.fixture
+def warned(monkeypatch):
+    said = []
+    monkeypatch.setattr('esvit_plugin.visualization.logs._warn', said.append)
+    return said
+
+
+CUT = {
+    'begun': b'{"loss": 0.',
+    'joined': b'{"loss": 0.{"loss": 1, "iter": 3, "step": 3}',
+    'zeros': bytes(50),
+    'no text': b'{"\xff\xfe": 1, "step": 3}',
+    'nested': b'[' * 100000,
+}
+
+
+@pytest.mark.parametrize('kind', CUT)
+def test_lines_that_were_cut_are_left_out(tmp_path, warned, kind):
+    path = write_log(tmp_path, (10, 20), 0)
+    whole = path.read_bytes()
+    expected = read_scalars(str(path))
+    # At its end every program that is stopped may leave one.
+    path.write_bytes(whole + CUT[kind])
+    assert read_scalars(str(path)) == expected and not warned
+    path.write_bytes(b'\n' + CUT[kind] + b'\n' + whole)
+    assert read_scalars(str(path)) == expected
+    assert warned == [f'{path}: left out as cut or damaged: line 2.']
+    # All that one part has, but not all that there is.
+    path.write_bytes(whole)
+    other = write_log(tmp_path, (), 0, '20260102_000000')
+    other.write_bytes(CUT[kind])
+    assert read_scalars(str(tmp_path)) == expected
+    assert warned[1:] == [f'{other}: left out as cut or damaged: line 1.']
+    with pytest.raises(ValueError, match=r'Line 1 of .*scalars.json is no record'):
+        read_scalars(str(other))
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'latin-1', None])
+def test_files_that_are_no_text_are_named(tmp_path, encoding):
+    path = tmp_path / 'log.json'
+    text = '{"größe": 1, "step": 3}\n' * 3
+    path.write_bytes(text.encode(encoding) if encoding else bytes(range(256)) * 9)
+    with pytest.raises(ValueError, match=r'Line 1 of .*log.json is no record'):
+        read_scalars(str(path))
+
+
+NO_NUMBERS = ('"12"', 'null', '[1]', 'NaN', '-Infinity', '9' * 400)
+
+
+@pytest.mark.parametrize('name', ['step', 'epoch', 'iter'])
+@pytest.mark.parametrize('value', NO_NUMBERS, ids=range(6))
+def test_steps_are_numbers(tmp_path, name, value):
+    path = write_log(tmp_path, (10, 20, 30), 0)
+    first, second, third = path.read_text().splitlines()
+    record = {**json.loads(second), name: '?'}
+    second = json.dumps(record).replace('"?"', value)
+    path.write_text(f'{first}\n\n{second}\n{third}\n')
+    with pytest.raises(ValueError, match=rf'Line 3 of .*json has {name} .* no number'):
+        read_run(str(tmp_path))
+
+
 def test_names_tell_runs_apart(tmp_path):
     logs = [write_log(tmp_path / run, (1,), 0) for run in ('a/swin', 'b/swin', 'b/vil')]
     folders = [str(log.parents[2]) for log in logs]
@@ -192,6 +253,35 @@ def test_runs_that_differ_have_lines_of_their_own(tmp_path):
         0.5 * math.log(256) + 0.5 * math.log(16)
     )
     assert runs['view'].uniform['loss'][1] == pytest.approx(math.log(256))
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b"model = dict(type='EsViT', neck=dict(",
+        bytes(99),
+        b'\xff\xfe',
+        b'',
+        b"model = dict(type='EsViT')",
+        b"model = dict(type='EsViT', neck=None)",
+        b"model = dict(type='EsViT', neck=dict(out_channels=0))",
+        b"model = dict(type='EsViT', neck=dict(out_channels='many'))",
+        b"import os; os.mkdir('ran'); model = dict(type='EsViT', neck=dict())",
+    ],
+)
+def test_a_config_that_cannot_be_read_costs_its_lines_alone(
+    tmp_path, warned, monkeypatch, content
+):
+    monkeypatch.chdir(tmp_path)
+    expected = write_run(tmp_path / 'a')
+    (path,) = (tmp_path / 'a').glob('*/vis_data/config.py')
+    path.write_bytes(content)
+    assert read_run(str(tmp_path / 'a')) == expected._replace(uniform={})
+    assert warned == [
+        f'{path} cannot be read, so no line shows what a uniform output would have.'
+    ]
+    # It may be from elsewhere, and is not run.
+    assert not (tmp_path / 'ran').exists()
 
 
 def test_baselines_that_would_hide_each_other_are_one_line(tmp_path):

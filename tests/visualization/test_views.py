@@ -118,6 +118,14 @@ def test_what_has_no_views_is_refused(tmp_path):
         next(sample_views(cfg, [str(tmp_path / 'bad.jpg')]))
 
 
+def test_an_image_that_is_cut_is_named(demo, photo):
+    with open(photo, 'r+b') as file:
+        file.truncate(5000)
+    # Its pipeline loads none, as its set has them in memory.
+    with pytest.raises(ValueError, match=r'coffee\.png cannot be read as an image: '):
+        next(sample_views(demo, [photo]))
+
+
 def test_the_picture_shows_all_views_in_one_scale(demo):
     samples = list(sample_views(demo, num_images=2))
     (axis,) = draw_views(samples).axes

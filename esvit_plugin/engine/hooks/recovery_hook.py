@@ -102,11 +102,7 @@ class RecoveryHook(Hook):
         """Give the signals back; what a finished run does not need is deleted."""
         self.close()
         path = os.path.join(runner.work_dir, FILENAME)
-        newer = os.path.basename(read_pointer(runner.work_dir) or '') not in (
-            '',
-            FILENAME,
-        )
-        if is_main_process() and newer and os.path.isfile(path):
+        if is_main_process() and _saved_since(runner) and os.path.isfile(path):
             os.remove(path)
 
     def close(self) -> None:
@@ -202,3 +198,14 @@ class RecoveryHook(Hook):
             'To go on, give the same command with --resume, without a path.',
             speak=is_main_process(),
         )
+
+
+def _saved_since(runner: Runner) -> bool:
+    """Whether the last checkpoint is there, and another one than the hook's."""
+    target = read_pointer(runner.work_dir) or ''
+    if '://' in target:
+        return True  # of an object store, which is not asked
+    name = os.path.basename(target)
+    folders = [getattr(hook, 'out_dir', None) for hook in runner.hooks]
+    paths = [os.path.join(str(f), name) for f in (runner.work_dir, *folders) if f]
+    return name != FILENAME and any(map(os.path.isfile, paths))
