@@ -339,12 +339,17 @@ def _check_values(path: str, node: Mapping) -> None:
                     f'{path}.{name} must be a whole number >= {least}, got {value!r}.'
                 )
     for name in PATHS:
-        value = node.get(name)
+        value, setting = node.get(name), f'{path}.{name}' if path else name
         # A checkpoint may also be a hook's settings.
         if isinstance(value, bool | int | float):
-            setting = f'{path}.{name}' if path else name
             raise ValueError(
                 f'{setting} must be the name of a file or folder, got {value!r}.'
+            )
+        # Some data sets take several lists.
+        if isinstance(value, list | tuple) and name != 'ann_file':
+            raise ValueError(
+                f'{setting} must be the name of one file or folder, got {value!r}: '
+                'name one; a name in brackets is given as ./[...]'
             )
     if path.endswith('dist_cfg'):
         seconds = node.get('timeout', 1)

@@ -79,6 +79,52 @@ def test_options_are_read():
     }
 
 
+def test_spaces_stay():
+    words = ['a=My run', 'b=" My run "', 'd= 5 ']
+    words += ["""c=[a b, 'c', (1, 2 ,"d e"),]"""]
+    words += ['e=1, a b', 'f=( )', 'g=[[1, 2], [3,]]', 'h= None', 'i=']
+    assert options(*words) == {
+        'a': 'My run',
+        'b': 'My run',
+        'c': ['a b', 'c', (1, 2, 'd e')],
+        'd': 5,
+        'e': [1, 'a b'],
+        'f': (),
+        'g': [[1, 2], [3]],
+        'h': None,
+        'i': '',
+    }
+
+
+PATHS = [
+    'data_root',
+    'load_from',
+    'work_dir',
+    'model.backbone.init_cfg.checkpoint',
+    'train_dataloader.dataset.ann_file',
+    'train_dataloader.dataset.data_prefix',
+    'train_dataloader.dataset.data_prefix.img_path',
+    'train_dataloader.dataset.zip_file.0',
+    'default_hooks.checkpoint.out_dir',
+]
+
+
+@pytest.mark.parametrize('name', PATHS)
+def test_paths_are_what_they_are(name):
+    for path in ('/a/My Photos, 2 (new)', '2024', 'x=1', '1,2', '[a] b', '/a,{b}', ''):
+        assert options(f'{name}={path}') == {name: path}
+        assert options(f'{name}="{path}"') == {name: path}
+    assert options(f'{name}=None') == {name: None}
+    # Some data sets take several.
+    assert options(f'{name}=[/a b/c.zip, d]') == {name: ['/a b/c.zip', 'd']}
+    with pytest.raises(ValueError, match='a dict is given by its parts'):
+        options(f'{name}=dict(a=1)')
+    # Settings of what is named alike
+    assert options('default_hooks.checkpoint.interval=2') == {
+        'default_hooks.checkpoint.interval': 2
+    }
+
+
 @pytest.mark.parametrize(
     ('word', 'message'),
     [
