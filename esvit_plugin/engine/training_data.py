@@ -1,6 +1,5 @@
 """The images to train on, built before anything that takes longer."""
 
-import os
 from typing import Any
 
 from mmengine.config import Config
@@ -8,7 +7,7 @@ from mmengine.runner import Runner
 
 from ..type_names import type_name
 from .class_count import build_dataset, fill_num_classes, hand_on
-from .launch import build_runner
+from .launch import build_runner, read_number
 from .loops import no_iteration
 
 # What each launcher tells its processes of their number.
@@ -53,7 +52,7 @@ def _check_length(cfg: Config, images: int) -> None:
     if not is_usual or {'batch_sampler', 'num_batch_per_epoch'} & set(loader):
         return
     variable = _NUM_PROCESSES.get(cfg.get('launcher', 'none'), '')
-    processes = int(os.environ.get(variable, 1))
+    processes = read_number(variable, 1)
     drop_last = loader.get('drop_last', False)
     # Of those of a process mmengine's sampler rounds up the number by default.
     share = images + processes - 1 if sampler.get('round_up', True) else images

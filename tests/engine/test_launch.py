@@ -29,6 +29,50 @@ def test_launchers_that_did_not_start_this(monkeypatch, launcher, message):
     launch.check_launcher(launcher)
 
 
+def test_variables_that_are_no_numbers(monkeypatch):
+    for name in launch.LAUNCHERS['pytorch'][0]:
+        monkeypatch.setenv(name, '1')
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_PORT'):
+        monkeypatch.setenv(name, 'two')
+        with pytest.raises(ValueError, match=f"variable {name} must be .*, got 'two'"):
+            launch.prepare_launch(Config(), 'pytorch')
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('MASTER_ADDR', 'node')
+    launch.check_launcher('pytorch')
+    assert launch.read_number('RANK', 5) == 1
+    for name, value in (('A', ''), ('A', ' '), ('B', None)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+        assert launch.read_number(name, 5) == 5
+
+
+def test_an_empty_number_of_slurms_job(monkeypatch):
+    for name in launch.LAUNCHERS['slurm'][0]:
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('MASTER_PORT', '')
+    monkeypatch.delenv('MASTER_PORT')
+    monkeypatch.setenv('SLURM_JOB_ID', '')
+    monkeypatch.setenv('SLURM_STEP_ID', '')
+    launch.prepare_launch(Config(), 'slurm')
+    assert os.environ['MASTER_PORT'] == '10000'
+
+
+def test_processes_that_torchrun_did_not_start_share_the_cores(monkeypatch):
+    for name in launch.LAUNCHERS['pytorch'][0]:
+        monkeypatch.setenv(name, '2')
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(launch, 'keep_freed_memory', lambda: None)
+    monkeypatch.setattr(launch.dist, 'is_initialized', lambda: True)
+    monkeypatch.setattr(launch.torch, 'get_num_threads', lambda: 8)
+    found = []
+    monkeypatch.setattr(launch.torch, 'set_num_threads', found.append)
+    launch.prepare_launch(Config(), 'pytorch')
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '1')
+    launch.prepare_launch(Config(), 'pytorch')
+    assert found == [4, 8]
+
+
 def test_jobs_of_slurm_have_ports_of_their_own(monkeypatch):
     for name in launch.LAUNCHERS['slurm'][0]:
         monkeypatch.setenv(name, '1')
