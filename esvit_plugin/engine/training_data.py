@@ -34,7 +34,8 @@ def build_training_runner(cfg: Config) -> Runner:
     if isinstance(loader, dict) and isinstance(loader.get('dataset'), dict):
         built['train_dataloader'] = build_dataset(cfg, 'train_dataloader')
         _check_length(cfg, len(built['train_dataloader']))
-    fill_num_classes(cfg, built)
+    # What it is tested on, a training does not read.
+    fill_num_classes(cfg, built, ('train_dataloader', 'val_dataloader'))
     runner = build_runner(cfg)
     hand_on(runner, built)
     return runner
