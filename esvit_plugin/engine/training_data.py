@@ -1,11 +1,13 @@
 """The images to train on, built before anything that takes longer."""
 
+from types import MethodType
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..type_names import type_name
+from .batch_size import scale_lr
 from .class_count import build_dataset, fill_num_classes, hand_on
 from .launch import build_runner, read_number
 from .loops import no_iteration
@@ -38,6 +40,8 @@ def build_training_runner(cfg: Config) -> Runner:
     fill_num_classes(cfg, built, ('train_dataloader', 'val_dataloader'))
     runner = build_runner(cfg)
     hand_on(runner, built)
+    # Of mmengine's own Runner, too.
+    runner.scale_lr = MethodType(scale_lr, runner)
     return runner
 
 
