@@ -225,10 +225,26 @@ def _found_at(path: str) -> str:
     return f' This package has {" and ".join(paths)}.' if paths else ''
 
 
+def _read_source(path: str) -> str:
+    """The text of a config file, which mmengine reads as UTF-8."""
+    data, text = Path(path).read_bytes(), ''
+    try:
+        text = data.decode()
+        place = data.find(b'\0')  # as in UTF-16 without its mark
+    except UnicodeDecodeError as error:
+        place = error.start
+    if place >= 0:
+        line = data.count(b'\n', 0, place) + 1
+        raise ValueError(
+            f'{path}, line {line}: the config is no UTF-8 text, as it has the byte '
+            f'{data[place]:#04x} there: save it as UTF-8.'
+        )
+    return text
+
+
 def _check_source(path: str, parents: tuple[str, ...]) -> None:
     """Refuse syntax errors and missing ``_base_`` with the line where they are."""
-    with open(path, encoding='utf-8') as file:
-        text = file.read()
+    text = _read_source(path)
     # What mmengine replaces first need not be Python.
     if not path.endswith('.py') or '{{$' in text:
         return
@@ -239,7 +255,7 @@ def _check_source(path: str, parents: tuple[str, ...]) -> None:
         raise ValueError(
             f'{path}, line {error.lineno}: {error.msg}: {source}'
         ) from None
-    for line, base in _bases(body):
+    for line, base in _bases(path, body):
         if '::' in base:
             continue
         file_name = os.path.normpath(os.path.join(os.path.dirname(path), base))
@@ -255,14 +271,15 @@ def _check_source(path: str, parents: tuple[str, ...]) -> None:
 
 def _read_bases(path: str) -> list[str]:
     """The ``_base_`` of a config file that has passed ``_check_source``."""
-    with open(path, encoding='utf-8') as file:
-        text = file.read()
+    text = _read_source(path)
     # What mmengine replaces first need not be Python.
-    return [] if '{{$' in text else [base for _, base in _bases(ast.parse(text).body)]
+    if '{{$' in text:
+        return []
+    return [base for _, base in _bases(path, ast.parse(text).body)]
 
 
-def _bases(body: list[ast.stmt]) -> list[tuple[int, str]]:
-    """Line and value of each ``_base_`` of a config."""
+def _bases(path: str, body: list[ast.stmt]) -> list[tuple[int, str]]:
+    """Line and value of each ``_base_`` of a config file."""
     bases: list[tuple[int, str]] = []
     for node in body:
         names = [getattr(t, 'id', '') for t in getattr(node, 'targets', ())]
@@ -274,7 +291,12 @@ def _bases(body: list[ast.stmt]) -> list[tuple[int, str]]:
             value = eval(expression, {})
         except Exception:
             continue  # reading the config will say
-        values = [value] if isinstance(value, str) else value
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(base, str) for base in values):
+            raise ValueError(
+                f'{path}, line {node.lineno}: _base_ must be the name of a config, or '
+                f'a list of names, got {value!r}; leave it out if there is none.'
+            )
         bases += [(node.lineno, base) for base in values]
     return bases
 
@@ -288,10 +310,18 @@ def import_custom_modules(cfg: Config, path: str) -> None:
 
     Raises:
         ImportError: If one cannot be imported, unless ``allow_failed_imports`` is set.
+        ValueError: If it is no dict with names.
     """
     wanted = cfg.get('custom_imports') or {}
-    names = wanted.get('imports') or []
-    for name in [names] if isinstance(names, str) else names:
+    names = wanted.get('imports') or [] if isinstance(wanted, dict) else None
+    names = [names] if isinstance(names, str) else names
+    is_list = isinstance(names, list | tuple)
+    if names is None or not is_list or not all(isinstance(n, str) for n in names):
+        raise ValueError(
+            f"{path}: custom_imports must be dict(imports=['NAME', ...]), got "
+            f'{wanted!r}.'
+        )
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
