@@ -30,7 +30,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     A config names its data folder once, as the variable ``data_root``, and uses it
     in several data sets. ``--cfg-options data_root=...`` therefore replaces the old
-    value in all of them, which mmengine by itself does not do. So does the variable in
+    value in all of them, and in the paths of evaluators, which mmengine by itself does
+    not do. So does the variable in
     a config that has another as its ``_base_``, if none of its data sets uses it yet.
     Other variables reach their copies as of ``variables.reach_copies``.
 
@@ -132,11 +133,26 @@ def spread_data_root(cfg: Config, before: set[str] | None = None) -> None:
 
 
 def _replace_data_root(cfg: Config, old: set[str]) -> None:
-    """Give the data sets that use old values of the variable its present one."""
-    for _, node in dicts(cfg._cfg_dict):
+    """Give what uses old values of the variable its present one.
+
+    Data sets join it with their files; for an evaluator the file has joined them.
+    """
+    for path, node in dicts(cfg._cfg_dict):
         root = node.get('data_root')
         if isinstance(root, str) and root in old:
             node['data_root'] = cfg.data_root
+        if path.split('.')[0].endswith('_evaluator'):
+            for name, value in node.items():
+                node[name] = _moved(value, old, cfg.data_root)
+
+
+def _moved(value: Any, old: set[str], new: Any) -> Any:
+    """A path in one of some folders, in another one; anything else as it is."""
+    folders = sorted((root.rstrip('/') + '/' for root in old if root), key=len)
+    for folder in reversed(folders if isinstance(new, str) else []):
+        if isinstance(value, str) and value.startswith(folder):
+            return os.path.join(new, value.removeprefix(folder))
+    return value
 
 
 def _own_data_root(path: str) -> set[str]:
@@ -350,7 +366,14 @@ def drop_late_schedules(cfg: Config) -> None:
     max_epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
     if not isinstance(schedules, list) or max_epochs is None:
         return
-    kept = [s for s in schedules if 'end' in s or s.get('begin', 0) < max_epochs]
+    kept = [
+        schedule
+        for schedule in schedules
+        # Of one by iterations begin counts those, not epochs.
+        if 'end' in schedule
+        or not schedule.get('by_epoch', True)
+        or schedule.get('begin', 0) < max_epochs
+    ]
     if len(kept) < len(schedules):
         print_log(
             f'max_epochs={max_epochs}: the training ends before the warm-up does.',
