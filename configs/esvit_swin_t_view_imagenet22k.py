@@ -21,4 +21,3 @@ train_dataloader = dict(
     )
 )
 train_cfg = dict(max_epochs=30)
-default_hooks = dict(milestone=dict(save_begin=20))

@@ -37,4 +37,3 @@ train_dataloader = dict(
     )
 )
 train_cfg = dict(max_epochs=50)
-default_hooks = dict(milestone=dict(save_begin=30))

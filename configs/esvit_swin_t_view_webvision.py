@@ -20,4 +20,3 @@ train_dataloader = dict(
     )
 )
 train_cfg = dict(max_epochs=150)
-default_hooks = dict(milestone=dict(save_begin=100))

@@ -8,4 +8,3 @@ rate and of 30 for the teacher temperature.
 _base_ = ['../esvit_swin_t.py']
 
 train_cfg = dict(max_epochs=200)
-default_hooks = dict(milestone=dict(save_begin=130))

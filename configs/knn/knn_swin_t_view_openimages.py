@@ -8,4 +8,7 @@ Published: 60.3 % k-NN top-1 (arXiv 2106.09785, Table 4).
 
 _base_ = ['../esvit_swin_t_view_openimages.py', '../_base_/knn_imagenet.py']
 
+# Of the images that vote and that are classified, not of the pre-training's.
+data_root = 'data/imagenet/'
+
 load_from = 'work_dirs/esvit_swin_t_view_openimages/epoch_50.pth'

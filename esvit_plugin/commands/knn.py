@@ -9,7 +9,8 @@ On 8 GPUs: torchrun --nproc-per-node 8 tools/knn.py CONFIG CHECKPOINT --launcher
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -18,7 +19,7 @@ from mmengine.registry import init_default_scope
 
 from .. import get_model
 from ..datasets.loaders import build_eval_loader
-from ..engine.config_checks import check_knn
+from ..engine.config_checks import check_knn, dicts
 from ..engine.configs import config_path, load_config
 from ..engine.data_folders import check_data_roots
 from ..engine.launch import joined_processes
@@ -90,6 +91,37 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     check_knn(args.k, args.temperature)
 
 
+def check_folder_option(
+    cfg: Config, options: Mapping[str, Any] | None, loaders: Sequence[dict]
+) -> None:
+    """Refuse ``--cfg-options data_root=...`` that does not reach the images.
+
+    In a config of a pre-training on another data set it is the folder of that one.
+
+    Args:
+        cfg: The config, with the options.
+        options: They, by dotted name.
+        loaders: Configs of the loaders of the images, parts of the config.
+
+    Raises:
+        ValueError: If so; the message has the options to take instead.
+    """
+    given = [name for name in options or {} if name.split('.')[-1] == 'data_root']
+    roots = [n['data_root'] for _, n in dicts(loaders) if n.get('data_root')]
+    if given != ['data_root'] or cfg.data_root in roots:
+        return
+    places = [
+        f'{path}.dataset.data_root=...'
+        for path, node in dicts(cfg._cfg_dict)
+        if any(node is loader for loader in loaders)
+    ]
+    raise ValueError(
+        '--cfg-options data_root: in this config it is not the folder of the k-NN '
+        f'images ({", ".join(dict.fromkeys(roots))}). Set '
+        f'{" and ".join(places)}, or give a labelled folder with --data.'
+    )
+
+
 def main() -> None:
     """Extract the features of both sets and classify."""
     args = parse_args()
@@ -100,6 +132,7 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     if args.data is None:
         loaders = find_loaders(cfg, args.config)
+        check_folder_option(cfg, args.cfg_options, loaders)
         check_data_roots(cfg, loaders)
     else:
         loaders = folder_loaders(cfg, args.config, args.data)

@@ -13,8 +13,10 @@ from torch import nn
 
 from ..apis import read_weights
 from ..engine.checkpoints import atomic_file
+from ..engine.class_count import fill_num_classes, hand_on
 from ..engine.cli import check_output
 from ..engine.configs import load_config
+from ..engine.data_folders import check_data_given
 from ..engine.launch import build_runner, prepare_launch
 from ..engine.options import (
     add_launch_options,
@@ -112,8 +114,14 @@ def main() -> None:
     set_work_dir(cfg, args)
     set_loader_options(cfg, args)
     prepare_launch(cfg, args.launcher)
+    built: dict[str, Any] = {}
+    # Those to train on tell the number of classes where the config leaves it open.
+    loaders = ('train_dataloader', 'test_dataloader')
+    check_data_given(cfg, [cfg.get(name) for name in loaders])
+    fill_num_classes(cfg, built, loaders)
     with compare_dump(cfg, args.checkpoint):
         runner = build_runner(keep_training_config(cfg))
+        hand_on(runner, built)
         check_weights(runner.model, weights, args.checkpoint)
     if args.out:
         runner.register_hook(SaveMetricsHook(args.out), 'LOWEST')

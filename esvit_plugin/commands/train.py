@@ -41,7 +41,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the actual over the original batch size',
+        help='scale the learning rate by the batch (images x processes x accumulated '
+        'iterations) over the original one',
     )
     add_launch_options(parser)
     return parser.parse_args()
@@ -72,7 +73,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         cfg.optim_wrapper.type = _amp_wrapper(cfg.optim_wrapper)
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise ValueError(
                 f'--auto-scale-lr: {args.config} does not say for which batch its '
                 'learning rate is, auto_scale_lr=dict(base_batch_size=...).'

@@ -14,7 +14,6 @@ from mmpretrain.registry import DATASETS
 from ..type_names import type_name
 from .config_checks import dicts, find_classes
 
-# The first that there is, as a test alone needs no images to train on.
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -73,13 +72,19 @@ def hand_on(runner: Runner, built: dict[str, Any]) -> None:
         setattr(runner, f'_{name}', {**loader, 'dataset': call})
 
 
-def fill_num_classes(cfg: Config, built: dict[str, Any] | None = None) -> None:
+def fill_num_classes(
+    cfg: Config,
+    built: dict[str, Any] | None = None,
+    loaders: Sequence[str] = _LOADERS,
+) -> None:
     """Take from the images each ``num_classes`` of the model that is None.
 
     Args:
         cfg: The config; its model is completed.
         built: Data sets that are built, by the names of their loaders; those that this
             builds are added. Defaults to None.
+        loaders: Those whose images are read; their classes must be the same, those of
+            the first one that there is. Defaults to all three.
 
     Raises:
         ValueError: If the images have no classes, or a metric wants more of them than
@@ -87,7 +92,8 @@ def fill_num_classes(cfg: Config, built: dict[str, Any] | None = None) -> None:
     """
     model = cfg.get('model') or {}
     if has_open_classes(model):
-        fill_classes(model, _count_classes(cfg, {} if built is None else built))
+        built = {} if built is None else built
+        fill_classes(model, _count_classes(cfg, built, loaders))
     counts = [n['num_classes'] for n in _nodes(model)]
     counts = [count for count in counts if isinstance(count, int)]
     if counts:
@@ -127,20 +133,20 @@ def _nodes(model: Mapping[str, Any]) -> list[dict]:
     return [node for _, node in dicts(model) if 'num_classes' in node]
 
 
-def _count_classes(cfg: Config, built: dict[str, Any]) -> int:
+def _count_classes(cfg: Config, built: dict[str, Any], loaders: Sequence[str]) -> int:
     """The number of classes of the images to train on."""
-    name = next((name for name in _LOADERS if cfg.get(name)), None)
+    name = next((name for name in loaders if cfg.get(name)), None)
     if name is None:
         raise ValueError(
             'num_classes of the model is None, to be taken from the images, but the '
-            f'config has none of {", ".join(_LOADERS)}: give a number.'
+            f'config has none of {", ".join(loaders)}: give a number.'
         )
     if name not in built:
         built[name] = build_dataset(cfg, name)
     dataset = built[name]
     classes = getattr(dataset, 'CLASSES', None)
     if classes:
-        _check_loaders(cfg, name, classes, built)
+        _check_loaders(cfg, name, classes, built, loaders)
         return len(classes)
     # Lists of mmpretrain have labels without names.
     records = map(dataset.get_data_info, range(len(dataset)))
@@ -202,11 +208,15 @@ def _place(dataset: Any) -> str:
 
 
 def _check_loaders(
-    cfg: Config, name: str, classes: Sequence[str], built: dict[str, Any]
+    cfg: Config,
+    name: str,
+    classes: Sequence[str],
+    built: dict[str, Any],
+    loaders: Sequence[str],
 ) -> None:
     """Compare the classes of the other loaders' images."""
     compared = [cfg[name]['dataset']]
-    for other in _LOADERS:
+    for other in loaders:
         # Images to test on are those to validate on, mostly.
         if not cfg.get(other) or cfg[other]['dataset'] in compared:
             continue

@@ -49,6 +49,10 @@ VARIABLES = {'find_unused_parameters', 'sync_bn', 'model_wrapper_cfg', 'compile'
 VARIABLES |= {'custom_imports', 'runner_type', 'knn', 'data_root'}
 # Settings that are file or folder names.
 PATHS = ('data_root', 'ann_file', 'load_from', 'checkpoint', 'work_dir')
+# Settings that are dicts, where they are there.
+DICTS = {'model', 'optim_wrapper', 'auto_scale_lr', 'env_cfg', 'default_hooks', 'knn'}
+DICTS |= {'train_cfg', 'val_cfg', 'test_cfg'}
+DICTS |= {'train_dataloader', 'val_dataloader', 'test_dataloader'}
 
 # What backbones of mmpretrain and timm call the number of an image's channels.
 CHANNELS = {'in_channels', 'in_chans', 'img_channels'}
@@ -64,8 +68,8 @@ def check_config(cfg: Config | Mapping) -> None:
         ValueError: If a name or a value cannot be right.
     """
     settings: Mapping = getattr(cfg, '_cfg_dict', cfg)
-    for name in settings:
-        _check_top_level(name)
+    for name, value in settings.items():
+        _check_top_level(name, value)
     scope = settings.get('default_scope') or 'mmpretrain'
     for path, node in dicts(settings):
         _check_type(path, node, scope)
@@ -235,10 +239,15 @@ def has_dicts(settings: Any) -> bool:
     return any(node for _, node in dicts(settings))
 
 
-def _check_top_level(name: str) -> None:
+def _check_top_level(name: str, value: Any) -> None:
     known = runner_names()
     if name not in known and name not in VARIABLES and (meant := similar(name, known)):
         raise ValueError(f'The config has {name}: did you mean {meant}?')
+    # Beside dicts a Runner takes what is built.
+    if name in DICTS and isinstance(value, bool | int | float | str | list | tuple):
+        raise ValueError(
+            f'{name} must be a dict, got {value!r}: give its parts, {name}.KEY=VALUE.'
+        )
 
 
 def _check_variable(name: str, old: Config) -> None:
@@ -316,7 +325,13 @@ def _check_train_cfg(train_cfg: Any) -> None:
 
 
 def _check_optimizer(path: str, node: Mapping) -> None:
-    norm = (node.get('clip_grad') or {}).get('max_norm')
+    clip = node.get('clip_grad')
+    if clip is not None and not isinstance(clip, Mapping):
+        raise ValueError(
+            f'{path}.clip_grad must be a dict or None, got {clip!r}: give its parts, '
+            f'{path}.clip_grad.max_norm=3.0'
+        )
+    norm = (clip or {}).get('max_norm')
     if norm is not None and (not _is_number(norm) or norm <= 0):
         raise ValueError(
             f'{path}.clip_grad.max_norm must be above 0, got {norm!r}; without '
@@ -339,12 +354,17 @@ def _check_values(path: str, node: Mapping) -> None:
                     f'{path}.{name} must be a whole number >= {least}, got {value!r}.'
                 )
     for name in PATHS:
-        value = node.get(name)
+        value, setting = node.get(name), f'{path}.{name}' if path else name
         # A checkpoint may also be a hook's settings.
         if isinstance(value, bool | int | float):
-            setting = f'{path}.{name}' if path else name
             raise ValueError(
                 f'{setting} must be the name of a file or folder, got {value!r}.'
+            )
+        # Some data sets take several lists.
+        if isinstance(value, list | tuple) and name != 'ann_file':
+            raise ValueError(
+                f'{setting} must be the name of one file or folder, got {value!r}: '
+                'name one; a name in brackets is given as ./[...]'
             )
     if path.endswith('dist_cfg'):
         seconds = node.get('timeout', 1)

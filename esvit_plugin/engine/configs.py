@@ -30,7 +30,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
     A config names its data folder once, as the variable ``data_root``, and uses it
     in several data sets. ``--cfg-options data_root=...`` therefore replaces the old
-    value in all of them, which mmengine by itself does not do. So does the variable in
+    value in all of them, and in the paths of evaluators, which mmengine by itself does
+    not do. So does the variable in
     a config that has another as its ``_base_``, if none of its data sets uses it yet.
     Other variables reach their copies as of ``variables.reach_copies``.
 
@@ -132,11 +133,26 @@ def spread_data_root(cfg: Config, before: set[str] | None = None) -> None:
 
 
 def _replace_data_root(cfg: Config, old: set[str]) -> None:
-    """Give the data sets that use old values of the variable its present one."""
-    for _, node in dicts(cfg._cfg_dict):
+    """Give what uses old values of the variable its present one.
+
+    Data sets join it with their files; for an evaluator the file has joined them.
+    """
+    for path, node in dicts(cfg._cfg_dict):
         root = node.get('data_root')
         if isinstance(root, str) and root in old:
             node['data_root'] = cfg.data_root
+        if path.split('.')[0].endswith('_evaluator'):
+            for name, value in node.items():
+                node[name] = _moved(value, old, cfg.data_root)
+
+
+def _moved(value: Any, old: set[str], new: Any) -> Any:
+    """A path in one of some folders, in another one; anything else as it is."""
+    folders = sorted((root.rstrip('/') + '/' for root in old if root), key=len)
+    for folder in reversed(folders if isinstance(new, str) else []):
+        if isinstance(value, str) and value.startswith(folder):
+            return os.path.join(new, value.removeprefix(folder))
+    return value
 
 
 def _own_data_root(path: str) -> set[str]:
@@ -225,10 +241,26 @@ def _found_at(path: str) -> str:
     return f' This package has {" and ".join(paths)}.' if paths else ''
 
 
+def _read_source(path: str) -> str:
+    """The text of a config file, which mmengine reads as UTF-8."""
+    data, text = Path(path).read_bytes(), ''
+    try:
+        text = data.decode()
+        place = data.find(b'\0')  # as in UTF-16 without its mark
+    except UnicodeDecodeError as error:
+        place = error.start
+    if place >= 0:
+        line = data.count(b'\n', 0, place) + 1
+        raise ValueError(
+            f'{path}, line {line}: the config is no UTF-8 text, as it has the byte '
+            f'{data[place]:#04x} there: save it as UTF-8.'
+        )
+    return text
+
+
 def _check_source(path: str, parents: tuple[str, ...]) -> None:
     """Refuse syntax errors and missing ``_base_`` with the line where they are."""
-    with open(path, encoding='utf-8') as file:
-        text = file.read()
+    text = _read_source(path)
     # What mmengine replaces first need not be Python.
     if not path.endswith('.py') or '{{$' in text:
         return
@@ -239,7 +271,7 @@ def _check_source(path: str, parents: tuple[str, ...]) -> None:
         raise ValueError(
             f'{path}, line {error.lineno}: {error.msg}: {source}'
         ) from None
-    for line, base in _bases(body):
+    for line, base in _bases(path, body):
         if '::' in base:
             continue
         file_name = os.path.normpath(os.path.join(os.path.dirname(path), base))
@@ -255,14 +287,15 @@ def _check_source(path: str, parents: tuple[str, ...]) -> None:
 
 def _read_bases(path: str) -> list[str]:
     """The ``_base_`` of a config file that has passed ``_check_source``."""
-    with open(path, encoding='utf-8') as file:
-        text = file.read()
+    text = _read_source(path)
     # What mmengine replaces first need not be Python.
-    return [] if '{{$' in text else [base for _, base in _bases(ast.parse(text).body)]
+    if '{{$' in text:
+        return []
+    return [base for _, base in _bases(path, ast.parse(text).body)]
 
 
-def _bases(body: list[ast.stmt]) -> list[tuple[int, str]]:
-    """Line and value of each ``_base_`` of a config."""
+def _bases(path: str, body: list[ast.stmt]) -> list[tuple[int, str]]:
+    """Line and value of each ``_base_`` of a config file."""
     bases: list[tuple[int, str]] = []
     for node in body:
         names = [getattr(t, 'id', '') for t in getattr(node, 'targets', ())]
@@ -274,7 +307,12 @@ def _bases(body: list[ast.stmt]) -> list[tuple[int, str]]:
             value = eval(expression, {})
         except Exception:
             continue  # reading the config will say
-        values = [value] if isinstance(value, str) else value
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(base, str) for base in values):
+            raise ValueError(
+                f'{path}, line {node.lineno}: _base_ must be the name of a config, or '
+                f'a list of names, got {value!r}; leave it out if there is none.'
+            )
         bases += [(node.lineno, base) for base in values]
     return bases
 
@@ -288,10 +326,18 @@ def import_custom_modules(cfg: Config, path: str) -> None:
 
     Raises:
         ImportError: If one cannot be imported, unless ``allow_failed_imports`` is set.
+        ValueError: If it is no dict with names.
     """
     wanted = cfg.get('custom_imports') or {}
-    names = wanted.get('imports') or []
-    for name in [names] if isinstance(names, str) else names:
+    names = wanted.get('imports') or [] if isinstance(wanted, dict) else None
+    names = [names] if isinstance(names, str) else names
+    is_list = isinstance(names, list | tuple)
+    if names is None or not is_list or not all(isinstance(n, str) for n in names):
+        raise ValueError(
+            f"{path}: custom_imports must be dict(imports=['NAME', ...]), got "
+            f'{wanted!r}.'
+        )
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -320,7 +366,14 @@ def drop_late_schedules(cfg: Config) -> None:
     max_epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
     if not isinstance(schedules, list) or max_epochs is None:
         return
-    kept = [s for s in schedules if 'end' in s or s.get('begin', 0) < max_epochs]
+    kept = [
+        schedule
+        for schedule in schedules
+        # Of one by iterations begin counts those, not epochs.
+        if 'end' in schedule
+        or not schedule.get('by_epoch', True)
+        or schedule.get('begin', 0) < max_epochs
+    ]
     if len(kept) < len(schedules):
         print_log(
             f'max_epochs={max_epochs}: the training ends before the warm-up does.',

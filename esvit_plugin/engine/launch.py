@@ -31,6 +31,8 @@ LAUNCHERS = {
     ),
     'mpi': (('OMPI_COMM_WORLD_LOCAL_RANK', 'MASTER_ADDR'), 'mpirun'),
 }
+# Those of them that are no numbers.
+_WORDS = ('MASTER_ADDR', 'SLURM_NODELIST')
 # What counts a job's restarts, and what names the job in all of them.
 RESTARTS = {
     'TORCHELASTIC_RESTART_COUNT': 'ESVIT_JOB',
@@ -47,8 +49,8 @@ def check_launcher(launcher: str) -> None:
     """Refuse a launcher that did not start this process.
 
     Raises:
-        ValueError: If what it tells its processes is missing; the message says how to
-            start.
+        ValueError: If what it tells its processes is missing, or no number where it
+            must be one; the message says how to start.
     """
     names, remedy = LAUNCHERS[launcher]
     missing = [name for name in names if not os.environ.get(name)]
@@ -58,6 +60,32 @@ def check_launcher(launcher: str) -> None:
             f'{"is" if len(missing) == 1 else "are"} not set, so it did not start this '
             f'process. Start with {remedy}, or leave out --launcher.'
         )
+    for name in names:
+        if name not in _WORDS:
+            read_number(name, 0)
+
+
+def read_number(name: str, default: int) -> int:
+    """Read a number of the environment, of what started this process.
+
+    Args:
+        name: The variable.
+        default: What counts where it is not set, or empty.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: If it is no whole number.
+    """
+    text = os.environ.get(name, '').strip()
+    try:
+        return int(text or default)
+    except ValueError:
+        raise ValueError(
+            f'The environment variable {name} must be a whole number, got {text!r}: '
+            'set it as its launcher does, or unset it.'
+        ) from None
 
 
 def job_names() -> list[str]:
@@ -89,14 +117,14 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
     if launcher == 'slurm':
         # At mmengine's fixed port two jobs on a node would meet, or two steps of a job.
         # Linux gives ports from 32768 on to whoever asks for any.
-        job, step = (
-            int(os.environ.get(f'SLURM_{name}', 0)) for name in ('JOB_ID', 'STEP_ID')
-        )
+        job, step = (read_number(f'SLURM_{name}', 0) for name in ('JOB_ID', 'STEP_ID'))
         os.environ.setdefault('MASTER_PORT', str(10000 + (job + 997 * step) % 20000))
     if get_device() != 'cpu':
         return
     keep_freed_memory()
     if launcher == 'pytorch':
+        # torchrun alone says how many are on this machine.
+        here = read_number('LOCAL_WORLD_SIZE', read_number('WORLD_SIZE', 1))
         if not dist.is_initialized():
             seconds = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout')
             limit = datetime.timedelta(seconds=seconds) if seconds else None
@@ -116,7 +144,7 @@ def prepare_launch(cfg: ConfigDict | Config, launcher: str) -> None:
             )
             cfg.sync_bn = None
         # Processes share the cores; torch would give each of them all.
-        per_process = torch.get_num_threads() // int(os.environ['LOCAL_WORLD_SIZE'])
+        per_process = torch.get_num_threads() // max(1, here)
         torch.set_num_threads(max(1, per_process))
 
 

@@ -2,43 +2,14 @@
 
 import argparse
 import os
-import re
-from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from .config_checks import check_channels, check_work_dir, dicts
 from .configs import drop_late_schedules, load_config
 from .data_folders import check_training_data
 from .launch import LAUNCHERS
-
-# A dict, also in a list; mmengine's action would make it a string. Braces alone may be
-# of a file's name, as in epoch_{}.pth.
-_DICT = re.compile(r"""(?:^|[\[(,])['"\s]*(?:dict\(|\{.*\}['"\s]*(?:$|[\]),]))""")
-
-
-class _Options(DictAction):
-    """mmengine's action, with messages for what it cannot read."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, *args: Any) -> None:
-        option = self.option_strings[0]
-        for text in values:
-            name, sign, value = text.partition('=')
-            if not sign or not all(name.split('.')):
-                raise ValueError(f'{option} takes KEY=VALUE, got {text!r}.')
-            if _DICT.search(value):
-                raise ValueError(
-                    f'{option} {text}: a dict is given by its parts, {name}.KEY=VALUE, '
-                    'or in a config file.'
-                )
-            try:
-                super().__call__(parser, argparse.Namespace(), [text], *args)
-            except (AssertionError, SyntaxError, ValueError, RecursionError):
-                raise ValueError(
-                    f'{option} {text}: the value cannot be read; look at its '
-                    'brackets and quotes.'
-                ) from None
-        super().__call__(parser, namespace, values, *args)
+from .option_values import SettingsAction
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +34,7 @@ def add_settings_option(
     parser.add_argument(
         option,
         nargs='+',
-        action=_Options,
+        action=SettingsAction,
         metavar='KEY=VALUE',
         help=f'override settings of {config}, e.g. data_root=/path/to/images',
     )

@@ -3,7 +3,7 @@
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -301,6 +301,13 @@ def with_new_settings(state: Mapping[str, Any], optimizer: Optimizer) -> dict[st
     return {**state, 'param_groups': groups}
 
 
+def _optimizers(names: Collection[str]) -> str:
+    """Optimisers by their names in the config; one alone has none."""
+    if '' in names:
+        return 'one optimiser'
+    return f'the optimisers {", ".join(names)}'
+
+
 def resume_optimizers(wrapper: Any, states: dict[str, Any]) -> None:
     """Load the state of each optimiser; its settings stay those of this config.
 
@@ -309,9 +316,17 @@ def resume_optimizers(wrapper: Any, states: dict[str, Any]) -> None:
         states: What was saved of it.
 
     Raises:
-        ValueError: If the groups of parameters do not fit.
+        ValueError: If the optimisers, or their groups of parameters, do not fit.
     """
-    for name, part in wrapper_parts(wrapper).items():
+    parts = wrapper_parts(wrapper)
+    saved = [''] if 'param_groups' in states else list(states)
+    if sorted(saved) != sorted(parts):
+        raise ValueError(
+            f'The checkpoint has the state of {_optimizers(saved)}, this run has '
+            f'{_optimizers(parts)}: use the optim_wrapper it was trained with, or '
+            'load_from instead of --resume to begin with its weights alone.'
+        )
+    for name, part in parts.items():
         state = states[name] if name else states
         state = with_new_settings(state, part.optimizer)
         # Scheduled as the groups are, for the log; that of this run is replayed.

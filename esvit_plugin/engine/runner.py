@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.loaders import build_loader
 from ..type_names import type_name
+from .batch_size import scale_lr
 from .checkpoints import atomic_file, weights_only
 from .console import show_short_messages
 from .devices import copy_without_waiting, set_matmul_precision, share_gradients
@@ -187,6 +188,10 @@ class EsViTRunner(Runner):
             kind = twin_of_amp(self.cfg.filename)
             optim_wrapper = {**optim_wrapper, 'type': f'mmpretrain.{kind}'}
         return super().build_optim_wrapper(optim_wrapper)
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
+        """Scale learning rates, counting accumulated gradients; see ``batch_size``."""
+        scale_lr(self, optim_wrapper, auto_scale_lr)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Put the model on its device, and distribute it.

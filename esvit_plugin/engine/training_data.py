@@ -1,14 +1,15 @@
 """The images to train on, built before anything that takes longer."""
 
-import os
+from types import MethodType
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..type_names import type_name
+from .batch_size import scale_lr
 from .class_count import build_dataset, fill_num_classes, hand_on
-from .launch import build_runner
+from .launch import build_runner, read_number
 from .loops import no_iteration
 
 # What each launcher tells its processes of their number.
@@ -35,9 +36,12 @@ def build_training_runner(cfg: Config) -> Runner:
     if isinstance(loader, dict) and isinstance(loader.get('dataset'), dict):
         built['train_dataloader'] = build_dataset(cfg, 'train_dataloader')
         _check_length(cfg, len(built['train_dataloader']))
-    fill_num_classes(cfg, built)
+    # What it is tested on, a training does not read.
+    fill_num_classes(cfg, built, ('train_dataloader', 'val_dataloader'))
     runner = build_runner(cfg)
     hand_on(runner, built)
+    # Of mmengine's own Runner, too.
+    runner.scale_lr = MethodType(scale_lr, runner)
     return runner
 
 
@@ -53,7 +57,7 @@ def _check_length(cfg: Config, images: int) -> None:
     if not is_usual or {'batch_sampler', 'num_batch_per_epoch'} & set(loader):
         return
     variable = _NUM_PROCESSES.get(cfg.get('launcher', 'none'), '')
-    processes = int(os.environ.get(variable, 1))
+    processes = read_number(variable, 1)
     drop_last = loader.get('drop_last', False)
     # Of those of a process mmengine's sampler rounds up the number by default.
     share = images + processes - 1 if sampler.get('round_up', True) else images

@@ -8,13 +8,17 @@ from mmengine.config import Config
 from .config_arguments import runner_names
 from .config_checks import has_dicts
 
+# A file that tests on the images that it validates on has these twice.
+_VALIDATION = ('val_dataloader', 'val_evaluator')
+
 
 def reach_copies(cfg: Config, options: Mapping[str, Any]) -> dict[str, Any]:
     """Let ``--cfg-options`` of a variable change its copies, too.
 
     A file that puts its ``knn_dataloader`` into a hook has two of them once it is read,
     and only the hook's is used. Copies are equal dicts, or lists of such; numbers may
-    be equal by chance.
+    be equal by chance. Of what a Runner reads, parts of ``val_dataloader`` and
+    ``val_evaluator`` reach those of the test where the file has them alike.
 
     Args:
         cfg: The config without the options.
@@ -27,7 +31,11 @@ def reach_copies(cfg: Config, options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         variable, dot, rest = name.partition('.')
         settings = cfg.get(variable)
-        # What a Runner reads is no variable; a copy of it has its own purpose.
+        test = variable.replace('val_', 'test_', 1)
+        is_pair = variable in _VALIDATION and cfg.get(test) == settings
+        if dot and is_pair and has_dicts(settings):
+            found[f'{test}.{rest}'] = value
+        # What else a Runner reads is no variable; a copy of it has its own purpose.
         if variable in runner_names() or not has_dicts(settings):
             continue
         for path, node in _nodes(cfg._cfg_dict):

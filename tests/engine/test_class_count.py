@@ -1,12 +1,17 @@
 """The number of classes comes from the images, where the config leaves it open."""
 
+import copy
+from argparse import Namespace
+
 import pytest
 from mmengine.config import Config
 from PIL import Image
 from support.paths import ROOT
 
-from esvit_plugin.engine.class_count import fill_num_classes
+from esvit_plugin.engine import training_data
+from esvit_plugin.engine.class_count import build_dataset, fill_num_classes
 from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.data_folders import check_training_data
 
 
 @pytest.fixture
@@ -77,6 +82,49 @@ def test_other_classes_to_validate_on_are_refused(folder):
     )
     with pytest.raises(ValueError, match='different classes: cow, dog'):
         fill_num_classes(cfg)
+
+
+def test_a_training_does_not_read_what_it_is_tested_on(folder, monkeypatch):
+    (folder / 'val').rename(folder / 'valid')
+    cfg = classifier(
+        type='LabeledFolder', data_root=str(folder), data_prefix='train', pipeline=[]
+    )
+    for name, part in (('val', 'valid'), ('test', 'nowhere')):
+        dataset = dict(cfg.train_dataloader.dataset, data_prefix=part)
+        cfg[f'{name}_dataloader'] = dict(dataset=dataset)
+    with pytest.raises((ValueError, FileNotFoundError), match='nowhere'):
+        fill_num_classes(copy.deepcopy(cfg))
+    built = []
+    monkeypatch.setattr(training_data, 'build_runner', lambda cfg: Namespace())
+    monkeypatch.setattr(training_data, 'hand_on', lambda _, sets: built.extend(sets))
+    training_data.build_training_runner(cfg)
+    assert cfg.model.num_classes == 3 and built == [
+        'train_dataloader',
+        'val_dataloader',
+    ]
+    # As of a test, which does not read what was validated on
+    cfg.model.num_classes = None
+    cfg.val_dataloader, cfg.test_dataloader = cfg.test_dataloader, cfg.val_dataloader
+    fill_num_classes(cfg, loaders=('train_dataloader', 'test_dataloader'))
+    assert cfg.model.num_classes == 3
+
+
+@pytest.mark.parametrize('name', ['linear_folder', 'finetune_folder_laptop'])
+def test_options_of_the_validation_are_those_of_an_equal_test(folder, name):
+    (folder / 'val').rename(folder / 'valid')
+    options = {
+        'data_root': str(folder),
+        'val_dataloader.dataset.data_prefix': 'valid',
+        'val_evaluator.topk': 1,
+    }
+    cfg = load_config(name, options)
+    assert cfg.test_dataloader == cfg.val_dataloader
+    assert cfg.test_evaluator.topk == 1
+    check_training_data(cfg)
+    fill_num_classes(cfg)
+    # As dumped, and given to esvit test
+    dataset = build_dataset(cfg, 'test_dataloader')
+    assert len(dataset) == 3
 
 
 def test_a_data_set_that_refuses_its_images_says_what_to_take(folder):

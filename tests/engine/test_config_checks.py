@@ -126,6 +126,28 @@ def test_right_names_of_options(config, options):
         ),
         ('custom_hooks.5.ks', [0], 'k must be a whole number >= 1, got 0'),
         ('load_from', 7, 'load_from must be the name of a file or folder, got 7'),
+        (
+            'load_from',
+            ['a'],
+            r"load_from must be the name of one .*, got \['a'\]: name",
+        ),
+        (
+            'train_dataloader.dataset.data_root',
+            ('a', 'b'),
+            'dataset.data_root must .* one',
+        ),
+        (
+            'optim_wrapper.clip_grad',
+            3.0,
+            'clip_grad must be a dict or None, got 3.0: .*norm',
+        ),
+        (
+            'train_cfg',
+            5,
+            'train_cfg must be a dict, got 5: give its parts, train_cfg.K',
+        ),
+        ('val_dataloader', 'x', "val_dataloader must be a dict, got 'x'"),
+        ('env_cfg', [1], r'env_cfg must be a dict, got \[1\]'),
     ],
 )
 def test_wrong_values(option, value, message):
@@ -171,6 +193,22 @@ def write(folder, text, name='config.py'):
         ('optim_wraper = dict()\n', 'has optim_wraper: did you mean optim_wrapper'),
         ('train_cfg = dict(max_iters=-3)', 'max_iters must be a whole number >= 1'),
         ('knn = dict(k=0, temperature=1)', 'knn: k must be a whole number >= 1'),
+        ('a = 1\n_base_ = None\n', r'config\.py, line 2: _base_ must be .*, got None'),
+        (
+            "_base_ = ['other.py', 3]\n",
+            r'line 1: _base_ must be .* list of names, got ',
+        ),
+        ("_base_ = 'a.py', 'b.py'\n", r'line 1: _base_ must be .* list of names, got '),
+        ("custom_imports = ['x']\n", r'config\.py: custom_imports must be dict\(imp'),
+        ("custom_imports = 'x'\n", r'custom_imports must be dict\(imports=\['),
+        (
+            'custom_imports = dict(imports=[5])\n',
+            r'custom_imports must be dict\(imports',
+        ),
+        (
+            'a = 1\nb = 2\0\n',
+            r'config\.py, line 2: .* byte 0x00 there: save it as UTF-8',
+        ),
     ],
 )
 def test_wrong_files(tmp_path, text, message):
@@ -178,6 +216,21 @@ def test_wrong_files(tmp_path, text, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         load_config(write(tmp_path, text))
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', ['config.py', 'config.yaml'])
+@pytest.mark.parametrize(
+    ('encoding', 'line'), [('latin-1', 2), ('utf-16', 1), ('utf-16-le', 2)]
+)
+def test_files_that_are_no_utf_8(tmp_path, name, encoding, line):
+    path = tmp_path / name
+    path.write_bytes('# A note\n# Größe\n'.encode(encoding))
+    with pytest.raises(ValueError, match=f'{path}, line {line}: .*: save it as UTF-8'):
+        load_config(str(path))
+    if name.endswith('.py'):
+        child = write(tmp_path, f"_base_ = './{name}'\n", 'child.py')
+        with pytest.raises(ValueError, match=f'{path}, line {line}: .* as UTF-8'):
+            load_config(child)
 
 
 def test_what_is_no_config_file(tmp_path):

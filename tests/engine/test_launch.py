@@ -29,6 +29,50 @@ def test_launchers_that_did_not_start_this(monkeypatch, launcher, message):
     launch.check_launcher(launcher)
 
 
+def test_variables_that_are_no_numbers(monkeypatch):
+    for name in launch.LAUNCHERS['pytorch'][0]:
+        monkeypatch.setenv(name, '1')
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_PORT'):
+        monkeypatch.setenv(name, 'two')
+        with pytest.raises(ValueError, match=f"variable {name} must be .*, got 'two'"):
+            launch.prepare_launch(Config(), 'pytorch')
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('MASTER_ADDR', 'node')
+    launch.check_launcher('pytorch')
+    assert launch.read_number('RANK', 5) == 1
+    for name, value in (('A', ''), ('A', ' '), ('B', None)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+        assert launch.read_number(name, 5) == 5
+
+
+def test_an_empty_number_of_slurms_job(monkeypatch):
+    for name in launch.LAUNCHERS['slurm'][0]:
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('MASTER_PORT', '')
+    monkeypatch.delenv('MASTER_PORT')
+    monkeypatch.setenv('SLURM_JOB_ID', '')
+    monkeypatch.setenv('SLURM_STEP_ID', '')
+    launch.prepare_launch(Config(), 'slurm')
+    assert os.environ['MASTER_PORT'] == '10000'
+
+
+def test_processes_that_torchrun_did_not_start_share_the_cores(monkeypatch):
+    for name in launch.LAUNCHERS['pytorch'][0]:
+        monkeypatch.setenv(name, '2')
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(launch, 'keep_freed_memory', lambda: None)
+    monkeypatch.setattr(launch.dist, 'is_initialized', lambda: True)
+    monkeypatch.setattr(launch.torch, 'get_num_threads', lambda: 8)
+    found = []
+    monkeypatch.setattr(launch.torch, 'set_num_threads', found.append)
+    launch.prepare_launch(Config(), 'pytorch')
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '1')
+    launch.prepare_launch(Config(), 'pytorch')
+    assert found == [4, 8]
+
+
 def test_jobs_of_slurm_have_ports_of_their_own(monkeypatch):
     for name in launch.LAUNCHERS['slurm'][0]:
         monkeypatch.setenv(name, '1')
@@ -76,6 +120,52 @@ def test_options_are_read():
         'c': [1, 2],
         'd': 'x=y',
         'e': None,
+    }
+
+
+def test_spaces_stay():
+    words = ['a=My run', 'b=" My run "', 'd= 5 ']
+    words += ["""c=[a b, 'c', (1, 2 ,"d e"),]"""]
+    words += ['e=1, a b', 'f=( )', 'g=[[1, 2], [3,]]', 'h= None', 'i=']
+    assert options(*words) == {
+        'a': 'My run',
+        'b': 'My run',
+        'c': ['a b', 'c', (1, 2, 'd e')],
+        'd': 5,
+        'e': [1, 'a b'],
+        'f': (),
+        'g': [[1, 2], [3]],
+        'h': None,
+        'i': '',
+    }
+
+
+PATHS = [
+    'data_root',
+    'load_from',
+    'work_dir',
+    'model.backbone.init_cfg.checkpoint',
+    'train_dataloader.dataset.ann_file',
+    'train_dataloader.dataset.data_prefix',
+    'train_dataloader.dataset.data_prefix.img_path',
+    'train_dataloader.dataset.zip_file.0',
+    'default_hooks.checkpoint.out_dir',
+]
+
+
+@pytest.mark.parametrize('name', PATHS)
+def test_paths_are_what_they_are(name):
+    for path in ('/a/My Photos, 2 (new)', '2024', 'x=1', '1,2', '[a] b', '/a,{b}', ''):
+        assert options(f'{name}={path}') == {name: path}
+        assert options(f'{name}="{path}"') == {name: path}
+    assert options(f'{name}=None') == {name: None}
+    # Some data sets take several.
+    assert options(f'{name}=[/a b/c.zip, d]') == {name: ['/a b/c.zip', 'd']}
+    with pytest.raises(ValueError, match='a dict is given by its parts'):
+        options(f'{name}=dict(a=1)')
+    # Settings of what is named alike
+    assert options('default_hooks.checkpoint.interval=2') == {
+        'default_hooks.checkpoint.interval': 2
     }
 
 

@@ -105,6 +105,8 @@ def listings(monkeypatch):
 @pytest.mark.parametrize('runner_type', ['EsViTRunner', None])
 def test_the_images_are_built_once(images, tmp_path, listings, runner_type):
     cfg = training(images, tmp_path)
+    cfg.optim_wrapper.accumulative_counts = 2
+    cfg.auto_scale_lr = dict(base_batch_size=2, enable=True)
     if runner_type is None:
         cfg.pop('runner_type')
     before = cfg.pretty_text
@@ -113,6 +115,8 @@ def test_the_images_are_built_once(images, tmp_path, listings, runner_type):
     assert type(runner) is (EsViTRunner if runner_type else Runner)
     runner.train()
     assert runner.iter == 2 and len(listings) == 1
+    # For twice 4 images, of mmengine's Runner, too
+    assert runner.optim_wrapper.optimizer.param_groups[0]['lr'] == 0.01 * 4
     # The very same, not a copy
     assert runner.train_dataloader.dataset is listings[0]
     # What is logged and kept beside the checkpoints stays a config.

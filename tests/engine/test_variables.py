@@ -56,11 +56,40 @@ def test_lists_and_parts_of_variables():
     assert hook.val_dataloader.batch_size == 128
 
 
-def test_what_a_runner_reads_has_no_copies():
+def test_of_what_a_runner_reads_the_test_is_that_of_the_validation():
     cfg = load_config('linear_swin_photos')
     assert cfg.test_dataloader == cfg.val_dataloader
-    cfg = load_config('linear_swin_photos', {'val_dataloader.batch_size': 3})
-    assert cfg.val_dataloader.batch_size == 3 != cfg.test_dataloader.batch_size
+    options = {'val_dataloader.batch_size': 3, 'val_evaluator.topk': (1,)}
+    cfg = load_config('linear_swin_photos', options)
+    assert cfg.val_dataloader.batch_size == cfg.test_dataloader.batch_size == 3
+    assert cfg.val_evaluator == cfg.test_evaluator
+    # But for what is said of it alone, and not the other way round
+    options['test_dataloader.batch_size'] = 5
+    options['val_dataloader.num_workers'] = 0
+    cfg = load_config('linear_swin_photos', options)
+    assert (cfg.val_dataloader.batch_size, cfg.test_dataloader.batch_size) == (3, 5)
+    assert cfg.test_dataloader.num_workers == 0
+    cfg = load_config('linear_swin_photos', {'test_dataloader.batch_size': 5})
+    assert cfg.val_dataloader.batch_size != 5
+    # Without a validation there still is the test.
+    cfg = load_config('linear_swin_photos', {'val_dataloader': None})
+    assert cfg.test_dataloader
+
+
+def test_a_test_of_its_own_stays(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        'val_dataloader = dict(batch_size=4, num_workers=0)\n'
+        'test_dataloader = dict(batch_size=2, num_workers=0)\n'
+        'train_dataloader = dict(batch_size=4, num_workers=0)\n'
+    )
+    options = {'val_dataloader.num_workers': 3, 'train_dataloader.num_workers': 5}
+    cfg = load_config(str(path), options)
+    assert cfg.test_dataloader == dict(batch_size=2, num_workers=0)
+    assert cfg.val_dataloader == dict(batch_size=4, num_workers=3)
+    path.write_text('train_dataloader = dict(batch_size=4)\n')
+    cfg = load_config(str(path), {'val_dataloader.batch_size': 3})
+    assert 'test_dataloader' not in cfg
 
 
 @pytest.mark.parametrize(

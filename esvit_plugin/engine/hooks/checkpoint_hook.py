@@ -24,13 +24,15 @@ class AtomicCheckpointHook(CheckpointHook):
     checkpoint and ``last_checkpoint`` in place: with one kept, a kill or a full disk
     during a save loses all. Here each appears under its name when it is complete on
     the disk, and the oldest is deleted afterwards. Arguments are those of
-    ``CheckpointHook``.
+    ``CheckpointHook``; a ``save_begin`` below 1 is a share of the training, whatever
+    its length: 2 / 3 of 300 epochs is 200, rounded to the ``interval``.
 
     Raises:
         ValueError: If ``interval`` is neither positive nor -1.
     """
 
     best_ckpt_path: str | None
+    save_begin: float
 
     def __init__(self, interval: int = -1, **kwargs: Any) -> None:
         if not isinstance(interval, int) or (interval < 1 and interval != -1):
@@ -42,6 +44,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Take over saving, and clear what a kill has left unfinished."""
+        last = runner.max_epochs if self.by_epoch else runner.max_iters
+        self.save_begin = first_save(self.save_begin, self.interval, last)
         super().before_train(runner)
         if self.save_best is not None:
             self._forget_elsewhere()
@@ -101,6 +105,19 @@ class AtomicCheckpointHook(CheckpointHook):
         path = self.file_backend.join_path(self.out_dir, name)
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)
+
+
+def first_save(save_begin: float, interval: int, last: int) -> int:
+    """The first epoch, or iteration, of which there is a checkpoint.
+
+    Args:
+        save_begin: It, or below 1 the share of the training that is before it.
+        interval: Epochs from one to the next.
+        last: Epochs of the training.
+    """
+    if save_begin >= 1 or not save_begin:
+        return int(save_begin)
+    return round(save_begin * last / interval) * interval
 
 
 def point_to(runner: Runner, path: str) -> None:
