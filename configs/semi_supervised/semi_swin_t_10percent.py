@@ -21,6 +21,7 @@ model = dict(train_cfg=None)
 train_dataloader = dict(
     batch_size=32,
     dataset=dict(
+        type='ListedImageNet',
         ann_file='meta/train_10percent.txt',
         pipeline=[
             dict(type='LoadImageFromFile'),

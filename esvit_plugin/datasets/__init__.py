@@ -4,7 +4,7 @@ from .bundled_photos import PHOTO_NAMES, BundledPhotos, load_photo
 from .digits import Digits
 from .folder import UnlabeledFolder
 from .image_files import ImageFiles, collate_images
-from .labeled_folder import LabeledFolder
+from .labeled_folder import LabeledFolder, ListedImageNet
 from .openimages import OpenImages
 from .transfer import FER2013, STL10, ArrayToBGR, PatchCamelyon, held_out
 from .transfer_files import GTSRB, HatefulMemes, UCF101Frames
@@ -26,6 +26,7 @@ __all__ = [
     'HatefulMemes',
     'ImageFiles',
     'LabeledFolder',
+    'ListedImageNet',
     'LoadImage',
     'LoadImageFromBytes',
     'MultiCrop',

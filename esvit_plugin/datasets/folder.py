@@ -12,7 +12,8 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
 
-from .paths import inside, printable, walk_files, warn_of_skipped
+from .paths import inside, printable, take_images, walk_files, warn_of_skipped
+from .text_files import read_lines
 
 # CustomDataset's own, and '.webp' and '.tiff'.
 EXTENSIONS = (
@@ -33,6 +34,26 @@ _LABEL = re.compile(r'([\s,]+\d+)+\s*$')
 REMEDY = 'pass --cfg-options data_root=/path/to/images'
 
 
+def find_images(owner: str, folder: str, endings: tuple[str, ...]) -> list[str]:
+    """Return the names of the images below a folder, sorted.
+
+    What else there is, and what cannot be read, is logged.
+
+    Args:
+        owner: The data set, for the messages.
+        folder: The folder, in any storage that mmengine reads.
+        endings: What the names of images end in, in lower case.
+    """
+    skipped: list[str] = []
+    if isinstance(get_file_backend(folder), LocalBackend):
+        files: Iterable[str] = walk_files(folder, skipped)
+    else:
+        files = fileio.list_dir_or_file(folder, list_dir=False, recursive=True)
+    images = take_images(owner, files, endings, folder)
+    warn_of_skipped(owner, skipped)
+    return images
+
+
 @DATASETS.register_module()
 class UnlabeledFolder(CustomDataset):
     """Every image of a folder and its sub-folders, at any depth.
@@ -41,7 +62,7 @@ class UnlabeledFolder(CustomDataset):
     (.webp and .tiff), and a check before training that the images are there. Hidden
     files and folders (names beginning with a dot) are left out. So are folders that
     cannot be read, links to nothing, and links back to a folder that they lie in, all
-    with one warning.
+    with one warning. Files of other types are counted in one line of the log.
 
     Args:
         data_root: The folder; ``~`` is expanded.
@@ -126,7 +147,7 @@ class UnlabeledFolder(CustomDataset):
             paths = self._listed()
             source = f'the list {self.ann_file}'
         else:
-            names = sorted(filter(self.is_valid_file, self._names()))
+            names = find_images('UnlabeledFolder', self.img_prefix, self.extensions)
             paths = [fileio.join_path(self.img_prefix, name) for name in names]
             source = f'the folder {self.img_prefix} or below it'
         if not paths:
@@ -139,10 +160,8 @@ class UnlabeledFolder(CustomDataset):
 
     def _listed(self) -> list[str]:
         """Return the paths that the list names."""
-        # Names need not be UTF-8, in the list as in the folder.
-        text = fileio.get(self.ann_file).decode('utf-8', 'surrogateescape')
-        lines = enumerate((line.rstrip('\r') for line in text.split('\n')), 1)
-        names = {number: name for number, name in lines if name}
+        lines = read_lines(self.ann_file, names=True)
+        names = {number: name for number, name in lines if name.strip()}
         source = printable(self.ann_file)
         if isinstance(get_file_backend(self.img_prefix), LocalBackend):
             names = self._without_labels(names, source)
@@ -174,14 +193,3 @@ class UnlabeledFolder(CustomDataset):
             level=logging.INFO,
         )
         return {number: _LABEL.sub('', name) for number, name in names.items()}
-
-    def _names(self) -> Iterable[str]:
-        """Return the names of all files of the folder."""
-        if not isinstance(get_file_backend(self.img_prefix), LocalBackend):
-            return fileio.list_dir_or_file(
-                self.img_prefix, list_dir=False, recursive=True
-            )
-        skipped: list[str] = []
-        names = list(walk_files(self.img_prefix, skipped))
-        warn_of_skipped('UnlabeledFolder', skipped)
-        return names

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from .folder import EXTENSIONS
-from .paths import printable, walk_files, warn_of_skipped
+from .paths import printable, take_images, walk_files, warn_of_skipped
 
 
 def evaluation_steps(size: int = 224) -> list[dict[str, Any]]:
@@ -55,8 +55,8 @@ class ImageFiles(Dataset):
         for source in map(os.path.expanduser, sources):
             if os.path.isdir(source):
                 names = walk_files(source, skipped)
-                images = (name for name in names if name.lower().endswith(EXTENSIONS))
-                self.paths += [os.path.join(source, name) for name in sorted(images)]
+                images = take_images('ImageFiles', names, EXTENSIONS, source)
+                self.paths += [os.path.join(source, name) for name in images]
             elif os.path.isfile(source):
                 self.paths.append(source)
             else:

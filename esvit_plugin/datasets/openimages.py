@@ -11,8 +11,9 @@ from mmpretrain.registry import DATASETS
 
 from .array_dataset import ArrayDataset, PackedStrings, existing_folder, paths_in
 from .folder import REMEDY
-from .openimages_files import TOOL, find_selected, read_columns
+from .openimages_files import TOOL, find_selected
 from .paths import inside, may_leave, printable
+from .text_files import read_columns
 
 SPLITS = ('train', 'validation', 'test')
 # The lists of images that Open Images comes with, in the order of preference.

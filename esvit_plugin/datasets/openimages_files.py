@@ -1,16 +1,15 @@
 """Files of Open Images: CSV lists and labels, and selections of images."""
 
-import csv
 import os
 from array import array
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from .array_dataset import PackedStrings
 from .paths import printable
+from .text_files import read_columns
 
 TOOL = 'esvit openimages-selection'
 # No file system has names that are longer.
@@ -19,58 +18,6 @@ BLOCK = 1 << 16
 # What the runs on other data sets are measured by.
 IMAGENET_EPOCHS = 300
 IMAGENET_IMAGES = 1_281_167
-
-
-def read_columns(
-    path: str, columns: Sequence[str], optional: str = '', hint: str = ''
-) -> Iterator[tuple[int, Sequence[str]]]:
-    """Yield the line and the values in some columns of each row of a CSV file.
-
-    Args:
-        path: The file; its first line names the columns.
-        columns: The columns, in the order wanted.
-        optional: A column that comes last where the file has it, and may be empty.
-            Defaults to '', none.
-        hint: Which file to use instead where a column is missing. Defaults to ''.
-
-    Raises:
-        ValueError: If a column is missing, or a row is shorter or lacks a value, or
-            the file is no CSV; the message names the file and the line.
-    """
-    name = printable(path)
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        reader = csv.reader(file)
-        try:
-            header = next(reader, [])
-            for column in columns:
-                if column not in header:
-                    raise ValueError(
-                        f'{name} has no column {column} in line 1, but {header[:9]}: '
-                        f'{hint}'
-                    )
-            used = [*columns]
-            if optional and optional in header:
-                used.append(optional)
-            places, needed = [header.index(column) for column in used], len(columns)
-            least = max(places)
-            # Files have up to a hundred million rows, so this is made to be fast.
-            first = slice(places[0], places[0] + 1)
-            pick = itemgetter(*places) if len(places) > 1 else itemgetter(first)
-            for row in reader:
-                if not row:
-                    continue
-                values = pick(row) if len(row) > least else ('',)
-                if '' in values and '' in values[:needed]:
-                    raise ValueError(
-                        f'{name}, line {reader.line_num} lacks an '
-                        f'{" or ".join(used)}: {row[:9]}. Download the file again.'
-                    )
-                yield reader.line_num, values
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(
-                f'{name} is no CSV near line {reader.line_num}: {error}. Download the '
-                'file again.'
-            ) from error
 
 
 def _read_selection(path: str) -> Iterator[tuple[int, str]]:

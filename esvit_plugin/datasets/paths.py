@@ -2,7 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from mmengine.logging import print_log
 
@@ -70,12 +72,15 @@ def walk_files(
     Args:
         folder: The folder.
         skipped: Takes a description of each entry that is left out: a folder that
-            cannot be read, a link to nothing, or to a folder that it lies in.
-            (Whether a file can be read shows when it is.)
+            cannot be read, a link to nothing, or to a folder that it lies in, also one
+            above ``folder``. (Whether a file can be read shows when it is.)
         recursive: Whether to go into sub-folders. Defaults to True.
     """
+    # Links may lead back to what the folder itself lies in, too.
+    parents = filter(os.path.isdir, Path(os.path.realpath(folder)).parents)
+    outside = frozenset((x.st_dev, x.st_ino) for x in map(os.stat, parents))
     # A stack, as folders may be nested deeper than functions.
-    waiting = [('', frozenset[tuple[int, int]]())]
+    waiting = [('', outside)]
     while waiting:
         place, above = waiting.pop()
         path = os.path.join(folder, place) if place else folder
@@ -117,11 +122,64 @@ def warn_of_skipped(owner: str, skipped: list[str]) -> None:
     if not skipped:
         return
     more = len(skipped) - NUM_NAMED
-    print_log(
+    log_of_images(
         f'{owner} left out {len(skipped)} entries of folders that cannot be read: '
         + '; '.join(sorted(skipped)[:NUM_NAMED])
         + (f'; and {more} more' if more > 0 else '')
         + '. Mend or remove them, or go on without them.',
-        'current',
         logging.WARNING,
     )
+
+
+def log_of_images(message: str, level: int = logging.INFO) -> None:
+    """Log a message about the files of a data set, in torchrun's first process only.
+
+    The processes read their images before they are joined, and all find the same.
+
+    Args:
+        message: The message.
+        level: Its level. Defaults to ``logging.INFO``.
+    """
+    if os.environ.get('RANK', '0') in ('', '0'):
+        print_log(message, 'current', level)
+
+
+def log_others(owner: str, images: int, others: Iterable[str], source: str) -> None:
+    """Log one line about the files that are no images by their ending, if any.
+
+    Args:
+        owner: The data set, for the message.
+        images: The number of images.
+        others: The names of the other files.
+        source: Where they lie.
+    """
+    endings = [os.path.splitext(name)[1].lower() or 'no ending' for name in others]
+    if not endings:
+        return
+    common = Counter(endings).most_common(NUM_NAMED)
+    rest = len(endings) - sum(number for _, number in common)
+    log_of_images(
+        f'{owner}: {images} images of {printable(source)}; left out {len(endings)} '
+        'files that are no images by their ending: '
+        + ', '.join(f'{printable(ending)} {number}' for ending, number in common)
+        + (f', others {rest}' if rest else '')
+    )
+
+
+def take_images(
+    owner: str, names: Iterable[str], endings: tuple[str, ...], source: str
+) -> list[str]:
+    """Return the names of images, sorted, and log how many others there are.
+
+    Args:
+        owner: The data set, for the message.
+        names: The names of files.
+        endings: What the names of images end in, in lower case.
+        source: Where they lie.
+    """
+    images: list[str] = []
+    others: list[str] = []
+    for name in names:
+        (images if name.lower().endswith(endings) else others).append(name)
+    log_others(owner, len(images), others, source)
+    return sorted(images)

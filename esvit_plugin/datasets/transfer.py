@@ -1,6 +1,5 @@
 """Parts of data sets for the transfer evaluation, and sets that come as arrays."""
 
-import csv
 import os
 from typing import Any
 
@@ -10,6 +9,7 @@ from mmpretrain.registry import DATASETS, TRANSFORMS
 
 from .array_dataset import ArrayDataset
 from .paths import printable
+from .text_files import read_columns
 
 FER2013_USAGES = dict(train='Training', val='PublicTest', test='PrivateTest')
 FER2013_SIZE = 48
@@ -197,29 +197,23 @@ class FER2013(ArrayDataset):
     def load_rows(self) -> int:
         """Read the rows of the split."""
         images, labels = [], []
-        with open(self.path, newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            if not {'emotion', 'pixels', 'Usage'} <= set(columns):
+        rows = read_columns(
+            self.path,
+            ('emotion', 'pixels', 'Usage'),
+            hint='put the original fer2013.csv there',
+        )
+        for line, (emotion, text, usage) in rows:
+            if usage.strip() != self.usage:
+                continue
+            try:
+                pixels = np.array(text.split(), np.uint8)
+                images.append(pixels.reshape(FER2013_SIZE, FER2013_SIZE))
+                labels.append(int(emotion))
+            except (ValueError, OverflowError) as error:
                 raise ValueError(
-                    f'{printable(self.path)} needs the columns emotion, pixels and '
-                    f'Usage in line 1, got {columns[:9]}: put the original '
-                    'fer2013.csv there'
-                )
-            reader.fieldnames = columns
-            for row in reader:
-                if (row['Usage'] or '').strip() != self.usage:
-                    continue
-                try:
-                    pixels = np.array((row['pixels'] or '').split(), np.uint8)
-                    images.append(pixels.reshape(FER2013_SIZE, FER2013_SIZE))
-                    labels.append(int(row['emotion']))
-                except (ValueError, OverflowError) as error:
-                    raise ValueError(
-                        f'{printable(self.path)}, line {reader.line_num}: {error}; a '
-                        f'row needs an integer emotion and {FER2013_SIZE**2} pixels of '
-                        '0 to 255'
-                    ) from error
+                    f'{printable(self.path)}, line {line}: {error}; a row needs an '
+                    f'integer emotion and {FER2013_SIZE**2} pixels of 0 to 255'
+                ) from error
         if not images:
             raise ValueError(
                 f'{printable(self.path)} has no row of the Usage {self.usage}: put the '

@@ -1,6 +1,5 @@
 """Data sets of the transfer evaluation that come as image files with lists."""
 
-import csv
 import json
 import os
 from typing import Any
@@ -10,6 +9,7 @@ from mmpretrain.registry import DATASETS
 
 from .folder import EXTENSIONS
 from .paths import inside, printable, walk_files, warn_of_skipped
+from .text_files import read_columns, read_lines
 from .transfer import check_split, transfer_path
 
 GTSRB_ARCHIVES = 'the unpacked GTSRB_Final_* archives'
@@ -89,18 +89,21 @@ class GTSRB(_ListedImages):
     def _read(self, path: str, folder: str) -> list[dict]:
         """Records of one list."""
         records = []
-        with open(path, newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file, delimiter=';')
-            for row in reader:
-                name, label = row.get('Filename'), row.get('ClassId')
-                place = f'{printable(path)}, line {reader.line_num}'
-                if not name or not label or not label.isdecimal():
-                    raise ValueError(
-                        f'{place} needs a Filename and an integer ClassId, got '
-                        f'{name!r} and {label!r}'
-                    )
-                image = inside(folder, name, place)
-                records.append(dict(img_path=image, gt_label=int(label)))
+        rows = read_columns(
+            path,
+            ('Filename', 'ClassId'),
+            hint=f'put {GTSRB_ARCHIVES} there, and {GTSRB_TEST_LABELS}',
+            delimiter=';',
+        )
+        for line, (name, label) in rows:
+            place = f'{printable(path)}, line {line}'
+            if not label.isdecimal():
+                raise ValueError(
+                    f'{place} needs a Filename and an integer ClassId, got '
+                    f'{name!r} and {label!r}'
+                )
+            image = inside(folder, name, place)
+            records.append(dict(img_path=image, gt_label=int(label)))
         return records
 
 
@@ -167,12 +170,11 @@ class UCF101Frames(_ListedImages):
     def _lines(self, name: str) -> list[tuple[str, list[str]]]:
         """Places and words of the lines of a list that are not empty."""
         path = self.path('ucfTrainTestlist', name, download=UCF101_LISTS)
-        with open(path, encoding='utf-8') as file:
-            lines = [
-                (f'{printable(path)}, line {i}', line.split())
-                for i, line in enumerate(file, 1)
-            ]
-        lines = [line for line in lines if line[1]]
+        lines = [
+            (f'{printable(path)}, line {number}', line.split())
+            for number, line in read_lines(path)
+            if line.strip()
+        ]
         if not lines:
             raise ValueError(f'{printable(path)} is empty: put {UCF101_LISTS} there')
         return lines
@@ -225,23 +227,22 @@ class HatefulMemes(_ListedImages):
         """Return one record per meme, in the order of the list."""
         path = self.path(f'{self.split}.jsonl', download=MEMES_ARCHIVE)
         data_list = []
-        with open(path, encoding='utf-8') as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                place = f'{printable(path)}, line {number}'
-                try:
-                    meme = json.loads(line)
-                    name = os.fspath(meme['img'])  # refuses all but strings
-                    label = {0: 0, 1: 1}[meme['label']]
-                # Nesting without end makes Python's parser recurse.
-                except (ValueError, KeyError, TypeError, RecursionError) as error:
-                    raise ValueError(
-                        f"{place} must be JSON with an 'img' and a 'label' "
-                        f'of 0 or 1, got {line.strip()[:80]!r}'
-                    ) from error
-                image = inside(self.data_root, name, place)
-                data_list.append(dict(img_path=image, gt_label=label))
+        for number, line in read_lines(path):
+            if not line.strip():
+                continue
+            place = f'{printable(path)}, line {number}'
+            try:
+                meme = json.loads(line)
+                name = os.fspath(meme['img'])  # refuses all but strings
+                label = {0: 0, 1: 1}[meme['label']]
+            # Nesting without end makes Python's parser recurse.
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise ValueError(
+                    f"{place} must be JSON with an 'img' and a 'label' "
+                    f'of 0 or 1, got {line.strip()[:80]!r}'
+                ) from error
+            image = inside(self.data_root, name, place)
+            data_list.append(dict(img_path=image, gt_label=label))
         if not data_list:
             raise ValueError(f'{printable(path)} is empty: put {MEMES_ARCHIVE} there')
         return data_list

@@ -73,7 +73,8 @@ class TSVDataset(ArrayDataset):
 
     Raises:
         ValueError: If options contradict each other, an index does not fit its file, a
-            label is malformed, or no image is found in ``image_column``.
+            label is malformed, no image is found in ``image_column``, or there is no
+            ``label_column``.
         FileNotFoundError: If a file or its index does not exist.
     """
 
@@ -120,6 +121,13 @@ class TSVDataset(ArrayDataset):
     def load_rows(self) -> int:
         """Check files against indices and labels; return the number of images."""
         self.num_columns = [self._count_columns(file) for file in self.files]
+        column = self.label_column
+        for file, number in zip(self.files, self.num_columns, strict=True):
+            if column is not None and not -number <= column < number:
+                raise ValueError(
+                    f'{printable(file.path)} has {number} columns, and so no '
+                    f'label_column={column}, counted from 0: pass another label_column'
+                )
         for file, labels in zip(self.files, self.label_files, strict=False):
             labels.check()
             if len(labels.offsets) != len(file.offsets):
@@ -156,7 +164,16 @@ class TSVDataset(ArrayDataset):
         """Return the label of an entry whose first columns are given."""
         file = self.files[number]
         if self.label_column is not None:
-            text = columns[self.label_column]
+            whole, column = self.num_columns[number], self.label_column
+            # The last column of a line that is cut off may be cut, too; those counted
+            # from the end are others.
+            if len(columns) < whole and not 0 <= column < len(columns) - 1:
+                raise ValueError(
+                    f'{file.where(entry)}: the line ends early, after {len(columns)} '
+                    f'of {whole} columns, without its label (label_column={column}): '
+                    'copy the file again'
+                )
+            text = columns[column]
         elif self.label_files:
             image, file = file, self.label_files[number]
             key, _, text = file.line(entry).partition(b'\t')

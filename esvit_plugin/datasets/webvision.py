@@ -22,7 +22,7 @@ VAL_FOLDERS = ('val_images_256', 'val_images')
 def _read_list(path: str, folder: str) -> Iterator[tuple[str, int]]:
     """Yield the path below the folder and the label of each line of a list."""
     list_name = printable(path)
-    with open(path, encoding='utf-8', errors='surrogateescape') as file:
+    with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

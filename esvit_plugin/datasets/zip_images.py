@@ -18,7 +18,7 @@ from .array_dataset import (
     paths_in,
 )
 from .folder import EXTENSIONS
-from .paths import inside, printable
+from .paths import inside, log_others, printable
 
 LOCAL_HEADER = struct.Struct('<4s22xHH')
 LOCAL_SIGNATURE = b'PK\x03\x04'
@@ -39,6 +39,8 @@ MEMBER = np.dtype(
 def list_members(path: str, endings: tuple[str, ...]) -> list[zipfile.ZipInfo]:
     """Return the images of a zip file by name, hidden ones left out.
 
+    Files of other types are counted in one line of the log.
+
     Args:
         path: The zip file.
         endings: What the names of images end in, in lower case.
@@ -47,22 +49,31 @@ def list_members(path: str, endings: tuple[str, ...]) -> list[zipfile.ZipInfo]:
         ValueError: If it is no whole zip file, or an image is encrypted, compressed
             otherwise than by deflate, or named by a path that leaves the archive; the
             message names it.
+        OSError: If it cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except zipfile.BadZipFile as error:
+    except OSError as error:
+        # What goes wrong after opening does not name the file.
+        raise OSError(error.errno, error.strerror, path) from error
+    # Names that are no UTF-8, versions that Python does not know
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise ValueError(
             f'{printable(path)} is no zip file, or not a whole one ({error}): copy it '
-            'again'
+            'again, or pack it again with zip'
         ) from error
-    images = []
+    images, others = [], []
     for member in members:
-        if not member.filename.lower().endswith(endings):
+        name = member.filename
+        parts = name.split('/')
+        is_hidden = any(part.startswith('.') or part == '__MACOSX' for part in parts)
+        if not name.lower().endswith(endings):
+            if not (is_hidden or member.is_dir()):
+                others.append(name)
             continue
-        inside(path, member.filename, f'The archive {printable(path)}')
-        parts = member.filename.split('/')
-        if any(part.startswith('.') or part == '__MACOSX' for part in parts):
+        inside(path, name, f'The archive {printable(path)}')
+        if is_hidden:
             continue
         numbers = member.header_offset, member.file_size, member.compress_size
         if min(numbers) < 0 or max(numbers) >= 2**63:
@@ -81,6 +92,7 @@ def list_members(path: str, endings: tuple[str, ...]) -> list[zipfile.ZipInfo]:
                 f'method {member.compress_type}: pack it again with zip -0 or zip'
             )
         images.append(member)
+    log_others('ZipImages', len(images), others, path)
     return sorted(images, key=lambda member: member.filename)
 
 

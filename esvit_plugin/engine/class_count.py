@@ -8,9 +8,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.datasets import CustomDataset
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.registry import DATASETS
 
+from ..datasets.paths import printable
 from ..type_names import type_name
 from .config_checks import dicts, find_classes
 
@@ -87,17 +89,19 @@ def fill_num_classes(
             the first one that there is. Defaults to all three.
 
     Raises:
-        ValueError: If the images have no classes, or a metric wants more of them than
-            there are.
+        ValueError: If the images have no classes, a label is none of them, or a metric
+            wants more of them than there are.
     """
     model = cfg.get('model') or {}
+    built = {} if built is None else built
     if has_open_classes(model):
-        built = {} if built is None else built
         fill_classes(model, _count_classes(cfg, built, loaders))
     counts = [n['num_classes'] for n in _nodes(model)]
     counts = [count for count in counts if isinstance(count, int)]
     if counts:
         _check_topk(cfg, min(counts))
+        for name, dataset in built.items():
+            check_labels(name, dataset, min(counts))
 
 
 def has_open_classes(model: Mapping[str, Any]) -> bool:
@@ -158,6 +162,35 @@ def _count_classes(cfg: Config, built: dict[str, Any], loaders: Sequence[str]) -
             'folder per class, or a number.'
         )
     return max(labels) + 1
+
+
+def check_labels(name: str, dataset: Any, num_classes: int) -> None:
+    """Refuse labels of folders and lists that are no class of a model.
+
+    Some losses leave out the image without a word, others end the run on a GPU without
+    saying why.
+
+    Args:
+        name: Of the loader, for the message.
+        dataset: The data set. Those that are no ``CustomDataset`` of mmpretrain, or
+            repeat one, are not looked at, as labels may take long to read.
+        num_classes: The number of classes of the model.
+
+    Raises:
+        ValueError: If there is such a label; the message names the image.
+    """
+    dataset = getattr(dataset, 'dataset', dataset)
+    if not isinstance(dataset, CustomDataset) or not dataset.with_label:
+        return
+    for record in map(dataset.get_data_info, range(len(dataset))):
+        if not 0 <= record['gt_label'] < num_classes:
+            source = f' in {printable(dataset.ann_file)}' if dataset.ann_file else ''
+            raise ValueError(
+                f'{name}: the image {printable(record["img_path"])} has the label '
+                f'{record["gt_label"]}{source}, but the model has {num_classes} '
+                f'classes, 0 to {num_classes - 1}: mend the labels, or set num_classes '
+                'of the model.'
+            )
 
 
 def check_same_classes(names: str, mine: Sequence[str], theirs: Sequence[str]) -> None:

@@ -13,6 +13,9 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..datasets.labels import MAX_CLASSES
+from ..datasets.paths import printable
+
 # A log gets a line of progress after so many seconds.
 LOG_SECONDS = 30
 
@@ -165,8 +168,11 @@ def extract_shard(
             "type='DefaultSampler', shuffle=False) in the dataloader."
         )
     bank = FeatureBank(len(loader.sampler))  # type: ignore[arg-type]
+    metainfo = getattr(loader.dataset, 'metainfo', None) or {}
+    num_classes = len(metainfo.get('classes') or ()) or MAX_CLASSES
     for batch, features in run_batches(model, loader, extract or model.extract_feat):
-        bank.append(features=features, labels=_labels(batch['data_samples']))
+        labels = _labels(batch['data_samples'], num_classes)
+        bank.append(features=features, labels=labels)
     features, labels = bank['features'], bank['labels']
     if get_world_size() == 1:
         return Shard(features, labels, torch.arange(len(bank)), [len(bank)])
@@ -208,8 +214,9 @@ def extract_features(
         Features (N, C), float32 on the CPU, and labels (N,).
 
     Raises:
-        ValueError: If the data set has no labels or the loader shuffles; on several
-            processes also if not each image is given to one of them.
+        ValueError: If the data set has no labels, or one that is no class, or the
+            loader shuffles; on several processes also if not each image is given to one
+            of them.
     """
     shard = extract_shard(model, loader, extract)
     rows = max(shard.sizes)
@@ -228,16 +235,22 @@ def pad_rows(tensor: Tensor, number: int, value: float = 0) -> Tensor:
     return F.pad(tensor, padding, value=value) if missing else tensor
 
 
-def _labels(samples: Sequence[DataSample]) -> Tensor:
-    """Classes (B,) of labelled images."""
+def _labels(samples: Sequence[DataSample], num_classes: int) -> Tensor:
+    """Classes (B,) of labelled images, each below a number."""
     labels = []
     for sample in samples:
-        label = sample.get('gt_label')
+        label, image = sample.get('gt_label'), sample.get('img_path', 'an image')
         if label is None:
             raise ValueError(
                 'k-NN evaluation needs labels, but the data set gives none for '
-                f'{sample.get("img_path", "an image")}. Use a labelled data set, e.g. '
+                f'{printable(image)}. Use a labelled data set, e.g. '
                 "dict(type='CustomDataset', data_root=..., with_label=True)."
+            )
+        if not 0 <= int(label) < num_classes:
+            raise ValueError(
+                f'k-NN evaluation: {printable(image)} has the label {int(label)}, but '
+                f'classes are 0 to {num_classes - 1}: mend the label, or leave the '
+                'image out.'
             )
         labels.append(int(label))
     return torch.tensor(labels)

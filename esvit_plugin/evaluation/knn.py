@@ -58,8 +58,8 @@ def weighted_knn(
         the second is the accuracy over all of them, 100.
 
     Raises:
-        ValueError: If shapes do not fit, a set is empty, a k is not positive or the
-            temperature is below 1e-4 or not finite.
+        ValueError: If shapes do not fit, a set is empty, a label is negative, a k is
+            not positive or the temperature is below 1e-4 or not finite.
     """
     _check('weighted_knn', ks, temperature)
     for name, feats, labels in (
@@ -70,6 +70,11 @@ def weighted_knn(
             raise ValueError(
                 f'weighted_knn: {name} features must be (N, C) and labels (N,) with '
                 f'N > 0, got {tuple(feats.shape)} and {tuple(labels.shape)}.'
+            )
+        if labels.min() < 0:
+            raise ValueError(
+                f'weighted_knn: {name} labels must be classes from 0, got '
+                f'{int(labels.min())} for image {int(labels.argmin())}.'
             )
     if train_feats.shape[1] != test_feats.shape[1]:
         raise ValueError(

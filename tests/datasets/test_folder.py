@@ -113,6 +113,13 @@ def test_labels_of_a_list_are_left_out(folder, label, capsys):
     assert names(dataset, folder) == ['b.jpg', 'x/y/z/c.webp']
 
 
+def test_lists_of_editors(folder):
+    """Those of Windows begin with a byte order mark."""
+    (folder / 'list.txt').write_text('\ufeffb.jpg\r\n\r\nx/d.tiff\n  \n')
+    listed = UnlabeledFolder(folder, ann_file='list.txt')
+    assert names(listed, folder) == ['b.jpg', 'x/d.tiff']
+
+
 def test_a_name_may_end_in_a_number(folder):
     (folder / 'b.jpg').rename(folder / 'b.jpg 3')
     (folder / 'list.txt').write_text('b.jpg 3\n')

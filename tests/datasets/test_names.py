@@ -65,7 +65,7 @@ def test_odd_names_are_logged(folder, capsys):
     with open(path, 'wb') as file:
         file.write(b'no image')
     MMLogger._instance_dict.clear()
-    MMLogger.get_instance('names', log_file=str(folder / 'log.txt'))
+    MMLogger.get_instance('names', log_file=str(folder / '.log.txt'))
     assert LoadImage(on_error='skip')(dict(img_path=path)) is None
     os.remove(path)
     assert LoadImage(on_error='skip')(dict(img_path=path)) is None  # OSError's own text
@@ -73,7 +73,7 @@ def test_odd_names_are_logged(folder, capsys):
     UnlabeledFolder(folder)
     captured = capsys.readouterr()
     assert 'Logging error' not in captured.err + captured.out
-    lines = (folder / 'log.txt').read_text(encoding='utf-8').splitlines()
+    lines = (folder / '.log.txt').read_text(encoding='utf-8').splitlines()
     assert len(lines) == 3 and all('b\\udce4r\\n\\x1b[31m' in x for x in lines)
 
 

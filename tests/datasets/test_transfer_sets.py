@@ -214,7 +214,7 @@ def test_groups_are_not_torn_apart(tmp_path, name):
 @pytest.mark.parametrize(
     ('name', 'file', 'text', 'message'),
     [
-        ('fer2013', 'fer2013.csv', 'a,b\n1,2\n', r'needs the columns emotion, pixels'),
+        ('fer2013', 'fer2013.csv', 'a,b\n1,2\n', r'no column emotion in line 1'),
         ('fer2013', 'fer2013.csv', 'emotion,pixels,Usage\n1,2 3,Training\n', 'line 2'),
         ('fer2013', 'fer2013.csv', 'emotion,pixels,Usage\n', 'no row of the Usage'),
         ('stl10', 'train_y.bin', '\x01', r'does not fit the 1 labels \(1 to 10\)'),
@@ -241,6 +241,38 @@ def test_malformed_files_are_named(tmp_path, name, file, text, message):
     made_up_transfer.MAKERS[name](tmp_path)
     (tmp_path / file).write_text(text)
     with pytest.raises(ValueError, match=message):
+        build_again(name, tmp_path)
+
+
+LISTS = [
+    ('fer2013', 'fer2013.csv'),
+    ('gtsrb', 'Final_Training/Images/00042/GT-00042.csv'),
+    ('ucf101', 'ucfTrainTestlist/classInd.txt'),
+    ('ucf101', 'ucfTrainTestlist/trainlist01.txt'),
+    ('hateful_memes', 'train.jsonl'),
+]
+
+
+@pytest.mark.parametrize(('name', 'file'), LISTS)
+def test_encodings_of_lists(tmp_path, name, file):
+    """A byte order mark is left out, and what is no UTF-8 has its line named."""
+    made_up_transfer.MAKERS[name](tmp_path)
+    expected = build_again(name, tmp_path).get_gt_labels().tolist()
+    path = tmp_path / file
+    content = path.read_bytes()
+    path.write_bytes(b'\xef\xbb\xbf' + content)
+    assert build_again(name, tmp_path).get_gt_labels().tolist() == expected
+    path.write_bytes(content + 'bär\n'.encode('latin-1'))
+    with pytest.raises(ValueError, match=f'{path.name}.* line [0-9]+.*(UTF-8|utf-8)'):
+        build_again(name, tmp_path)
+
+
+@pytest.mark.parametrize(('name', 'file'), LISTS[:2])
+def test_fields_without_end_are_named(tmp_path, name, file):
+    made_up_transfer.MAKERS[name](tmp_path)
+    with open(tmp_path / file, 'a') as out:
+        out.write('x' * 200_000 + '\n')
+    with pytest.raises(ValueError, match='csv is no CSV near line [0-9]+: field larg'):
         build_again(name, tmp_path)
 
 

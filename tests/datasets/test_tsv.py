@@ -378,6 +378,38 @@ def test_bad_label_maps(files, tmp_path, text):
     refused(message, files, label_column=1, label_map=str(path))
 
 
+def test_encodings_of_label_maps(tmp_path):
+    path = write(tmp_path / 'a.tsv', [('a', 'cat', encoded(0))])
+    options = dict(label_column=1, label_map=str(tmp_path / 'map.txt'))
+    (tmp_path / 'map.txt').write_text('\ufeffcat\r\nkäse')
+    assert list(TSVDataset(path, **options).CLASSES) == ['cat', 'käse']
+    (tmp_path / 'map.txt').write_bytes('cat\nkäse\n'.encode('latin-1'))
+    refused('map.txt, line 2 is no UTF-8 .*save the file as UTF-8', path, **options)
+
+
+@pytest.mark.parametrize('column', [3, -4, 99])
+def test_no_such_label_column(tmp_path, column):
+    path = write(tmp_path / 'a.tsv', [('a', 1, encoded(0))] * 2)
+    message = f'a.tsv has 3 columns, and so no label_column={column}'
+    refused(message, path, label_column=column)
+
+
+@pytest.mark.parametrize('column', [1, -2])
+@pytest.mark.parametrize('line', [(7,), (7, 1), ('',)])
+def test_labels_of_a_line_that_is_cut_off(tmp_path, line, column):
+    rows = [(i, 12, encoded(i)) for i in range(3)]
+    path = write(tmp_path / 'a.tsv', [*rows, line])
+    dataset = TSVDataset(path, label_column=column)
+    assert dataset.get_cat_ids(2) == [12]
+    message = f'a.tsv, line 4, .*early, after {len(line)} of 3 .*label_column={column}'
+    with pytest.raises(ValueError, match=message):
+        dataset.get_gt_labels()
+    assert 'ends early' in dataset.get_data_info(3)['img_error']
+    # An image that is cut off has its label.
+    path = write(tmp_path / 'b.tsv', [*rows, (7, 12, b'')])
+    assert TSVDataset(path, label_column=column).get_cat_ids(3) == [12]
+
+
 def test_tool(tmp_path, monkeypatch, capsys):
     paths = [write(tmp_path / f'{x}.tsv', [(x, encoded(0))] * 3, False) for x in 'ab']
     monkeypatch.setattr(sys, 'argv', ['tsv_index.py', *paths, '--binary'])

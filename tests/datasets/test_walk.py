@@ -6,7 +6,12 @@ import pytest
 from PIL import Image
 from support import made_up_transfer
 
-from esvit_plugin.datasets import ImageFiles, UCF101Frames, UnlabeledFolder
+from esvit_plugin.datasets import (
+    ImageFiles,
+    LabeledFolder,
+    UCF101Frames,
+    UnlabeledFolder,
+)
 from esvit_plugin.datasets.paths import walk_files, warn_of_skipped
 
 
@@ -44,12 +49,16 @@ def spoil(folder, monkeypatch):
 
 
 def found(source):
-    if source is UnlabeledFolder:
-        return lambda root: [x['img_path'] for x in source(root).load_data_list()]
-    return lambda root: ImageFiles([str(root)]).paths
+    if source is ImageFiles:
+        return lambda root: ImageFiles([str(root)]).paths
+    options = dict(with_label=False) if source is LabeledFolder else {}
+    return lambda root: [
+        x['img_path']
+        for x in source(str(root), lazy_init=True, **options).load_data_list()
+    ]
 
 
-@pytest.fixture(params=[UnlabeledFolder, ImageFiles])
+@pytest.fixture(params=[UnlabeledFolder, LabeledFolder, ImageFiles])
 def names(request):
     paths = found(request.param)
     return lambda root: [os.path.relpath(path, root) for path in paths(root)]
@@ -77,6 +86,32 @@ def test_reasons_of_loops(folder, monkeypatch):
     reasons = ' '.join(sorted(skipped))
     assert 'x/y/up (a link back to a folder that it lies in)' in reasons
     assert 'x/self (Too many levels of symbolic links)' in reasons
+
+
+def test_links_to_what_the_folder_lies_in_are_left_out(folder, names, logged):
+    (folder.parent / 'f.png').touch()
+    (folder / 'x/above').symlink_to(folder.parent)
+    assert names(folder) == GOOD
+    assert 'x/above (a link back to a folder that it lies in)' in logged[0]
+
+
+def test_files_of_other_types_are_counted(folder, names, told):
+    for name in ('a.HEIC', 'x/b.heic', 'x/c.gif', 'd.csv', 'e.txt', 'f', '.g.gif'):
+        (folder / name).touch()
+    names(folder)
+    (line,) = told
+    assert f'6 images of {folder}' in line and '\n' not in line
+    assert 'left out 6 files' in line and '.heic 2, ' in line and 'others 2' in line
+
+
+def test_torchrun_tells_of_files_once(folder, names, told, monkeypatch):
+    (folder / 'a.gif').touch()
+    (folder / 'gone.png').symlink_to('nowhere.png')
+    monkeypatch.setenv('RANK', '1')
+    assert names(folder) == GOOD and not told
+    monkeypatch.setenv('RANK', '0')
+    names(folder)
+    assert len(told) == 2 and '.gif 1' in told[0]
 
 
 def test_a_folder_of_nothing_else(tmp_path, names, logged):

@@ -132,6 +132,12 @@ def test_bad_options(root, lazy_init):
     refused(root, 'val_images_256 or val_images in', split='val', **missing)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(root):
+    path = root / 'info/train_filelist_flickr.txt'
+    path.write_text('\ufeff' + path.read_text())
+    assert records(WebVision(root, sources='flickr'), root) == FLICKR
+
+
 @pytest.mark.parametrize('line', ['a.jpg', 'a.jpg x', '5', 'a.jpg -1', 'a.jpg 1.0'])
 def test_malformed_lines(root, line):
     path = root / 'info/train_filelist_flickr.txt'

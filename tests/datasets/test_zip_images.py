@@ -213,6 +213,31 @@ def test_bad_archives(archives, tmp_path):
         ZipImages(archives).get_gt_labels()
 
 
+def test_archives_that_python_does_not_read(tmp_path, monkeypatch):
+    path = tmp_path / 'a.zip'
+    pack(path, ['n1/ä.png'])
+    good = path.read_bytes()
+    path.write_bytes(good.replace('ä'.encode(), b'\xff\xfe'))
+    refused('a.zip is no zip file, or not a whole one .*utf-8.*pack it', str(path))
+    version = good.rindex(b'PK\x01\x02') + 6
+    path.write_bytes(good[:version] + b'\xff' + good[version + 1 :])
+    refused(r'a.zip is no zip file.*\(zip file version 25.5\)', str(path))
+
+    def broken(path):
+        raise OSError(5, 'Input/output error')
+
+    monkeypatch.setattr(zipfile, 'ZipFile', broken)
+    refused('Input/output error: .*a.zip', str(path), error=OSError)
+
+
+def test_files_of_other_types_are_counted(archives, told):
+    """Hidden files and folders are not."""
+    assert len(ZipImages(archives)) == 6
+    (line,) = told
+    assert f'ZipImages: 4 images of {archives[0]}; left out 1 files' in line
+    assert line.endswith('.txt 1')
+
+
 def test_encrypted_archive(tmp_path):
     path = pack(tmp_path / 'a.zip', ['n1/a.png'])
     content = bytearray((tmp_path / 'a.zip').read_bytes())

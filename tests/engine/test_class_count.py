@@ -69,6 +69,34 @@ def test_what_cannot_work_is_refused(cfg, message):
         fill_num_classes(cfg)
 
 
+@pytest.mark.parametrize('label', [-1, -100, 3])
+@pytest.mark.parametrize('repeated', [False, True])
+def test_labels_that_are_no_class_are_refused(folder, label, repeated):
+    """torch's cross-entropy leaves out -100 without a word."""
+    (folder / 'list.txt').write_text(f'train/ant/0.png 2\ntrain/bee/1.png {label}\n')
+    dataset = dict(type='CustomDataset', data_root=str(folder), ann_file='list.txt')
+    if repeated:
+        dataset = dict(type='RepeatDataset', times=2, dataset=dataset)
+    cfg = classifier(3, **dataset)
+    built = dict(train_dataloader=build_dataset(cfg, 'train_dataloader'))
+    message = f'train_dataloader: .*1.png has the label {label} in .*list.txt.*0 to 2:'
+    with pytest.raises(ValueError, match=message):
+        fill_num_classes(cfg, built)
+    if label > 0:
+        fill_num_classes(classifier(4, **dataset), built)
+    elif not repeated:
+        with pytest.raises(ValueError, match=message):
+            fill_num_classes(classifier(**dataset))
+
+
+def test_more_folders_than_classes_are_refused(folder):
+    cfg = classifier(2, type='LabeledFolder', data_root=str(folder / 'train'))
+    built = dict(train_dataloader=build_dataset(cfg, 'train_dataloader'))
+    message = r'cow/2.png has the label 2, but .* 2 classes, 0 to 1'
+    with pytest.raises(ValueError, match=message):
+        fill_num_classes(cfg, built)
+
+
 def test_images_without_labels_are_refused(folder):
     cfg = classifier(type='UnlabeledFolder', data_root=str(folder))
     with pytest.raises(ValueError, match='UnlabeledFolder has no classes'):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from esvit_plugin.evaluation import extraction
@@ -43,3 +44,30 @@ def test_a_terminal_gets_a_bar_that_ends_its_line(model, capsys, monkeypatch):
     run(model)
     output = capsys.readouterr().out
     assert '10/10' in output and output.endswith('\n')
+
+
+class Labelled(list):
+    """Images with these labels, and names of classes, if any."""
+
+    metainfo: dict = {}
+
+
+def samples(rows):
+    labels = [DataSample(metainfo=dict(img_path=f'{i}.jpg')) for i, _ in rows]
+    for sample, (_, label) in zip(labels, rows):
+        sample.set_gt_label(label)
+    return dict(inputs=torch.zeros(len(rows), 1), data_samples=labels)
+
+
+@pytest.mark.parametrize('classes', [(), ('a', 'b')])
+@pytest.mark.parametrize('label', [-1, -100, 2, 1 << 20])
+def test_labels_that_are_no_class_are_refused(model, label, classes):
+    data = Labelled(enumerate([0, 1, 0, label]))
+    data.metainfo = dict(classes=classes)
+    loader = DataLoader(data, 2, collate_fn=samples)
+    if label == 2 and not classes:
+        _, labels = extraction.extract_features(model, loader, lambda x: x)
+        assert labels.tolist() == [0, 1, 0, 2]
+        return
+    with pytest.raises(ValueError, match=f'3.jpg has the label {label}, but classes'):
+        extraction.extract_features(model, loader, lambda x: x)

@@ -83,6 +83,8 @@ def test_more_neighbours_than_images_and_fewer_than_five_classes():
         (dict(train_labels=torch.zeros(3)), 'train features must be'),
         (dict(test_feats=torch.zeros(0, 2)), 'test features must be'),
         (dict(test_feats=torch.zeros(4, 3)), 'test\n?.*features 3'),
+        (dict(train_labels=torch.arange(-1, 3)), 'train labels .*got -1 for image 0'),
+        (dict(test_labels=torch.tensor([0, 1, -100, 0])), 'test labels .*-100 .* 2'),
         (dict(ks=(0,)), r'every k must be >= 1, got \(0,\)'),
         (dict(ks=(10, 2.5)), r'every k must be >= 1, got \(10, 2.5\)'),
         (dict(ks=()), r'every k must be >= 1, got \(\)'),

@@ -318,7 +318,7 @@ def test_one_set_that_fails_does_not_stop_the_others(setup):
     with pytest.raises(RuntimeError, match='2 of 3 data sets failed') as error:
         run('transfer.py', *args, '--datasets', *sets, '-o', out)
     assert 'train3.png' in str(error.value)
-    assert 'needs the columns emotion' in str(error.value)
+    assert 'no column emotion in line 1' in str(error.value)
     assert list(json.loads(out.read_text())['results']) == ['mnist']
 
 
