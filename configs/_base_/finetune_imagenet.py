@@ -34,10 +34,23 @@ model = dict(
     ),
 )
 
+# mmpretrain's, but a damaged file is named: to train on it is left out.
+train_pipeline = [
+    dict(type='LoadImage', on_error='skip'),
+    *_base_.train_pipeline[1:],
+]
+test_pipeline = [dict(type='LoadImage'), *_base_.test_pipeline[1:]]
+
 train_dataloader = dict(
-    batch_size=128, num_workers=10, persistent_workers=True, pin_memory=True
+    batch_size=128,
+    num_workers=10,
+    persistent_workers=True,
+    pin_memory=True,
+    dataset=dict(pipeline=train_pipeline),
 )
-val_dataloader = dict(batch_size=128, num_workers=10)
+val_dataloader = dict(
+    batch_size=128, num_workers=10, dataset=dict(pipeline=test_pipeline)
+)
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(

@@ -53,7 +53,7 @@ val_dataloader = dict(
         data_root=data_root,
         split='val',
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='LoadImage'),
             dict(
                 type='ResizeEdge',
                 scale=256,

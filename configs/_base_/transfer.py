@@ -9,15 +9,17 @@ below data/. The files that a set needs are in the docstring of its data set cla
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['esvit_plugin'])
 
+# Of the images; tools/transfer.py takes the size that the backbone was made for.
+size = 224
 resize = [
     dict(
         type='ResizeEdge',
-        scale=224,
+        scale=size,
         edge='short',
         backend='pillow',
         interpolation='bicubic',
     ),
-    dict(type='CenterCrop', crop_size=224),
+    dict(type='CenterCrop', crop_size=size),
     dict(type='PackInputs'),
 ]
 # Pillow, as some files of these sets are not of the type that they are named after.

@@ -54,7 +54,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 eval_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage', on_error='skip'),
     dict(
         type='ResizeEdge',
         scale=110,

@@ -45,7 +45,7 @@ train_pipeline = [
 ]
 # Of images of one's own, esvit knn --data
 eval_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage', on_error='skip'),
     dict(
         type='ResizeEdge',
         scale=73,

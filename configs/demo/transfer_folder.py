@@ -4,7 +4,7 @@
         --datasets transfer_folder --data-root /path/to/labelled
 
 The folder has train/ and val/, and each of them one folder per class. The number of
-classes is that of the images.
+classes is that of the images, the size that of the pre-training.
 """
 
 _base_ = ['../_base_/transfer.py']
@@ -17,7 +17,7 @@ data_root = ''  # given on the command line
 common = dict(
     type='LabeledFolder',
     data_root=data_root,
-    pipeline={{_base_.pipeline}},
+    pipeline=[dict(type='LoadImage'), *_base_.resize],
 )
 whole = dict(**common, data_prefix='train')
 train = dict(type='HeldOut', part='train', dataset=whole)

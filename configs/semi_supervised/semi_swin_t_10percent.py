@@ -24,7 +24,7 @@ train_dataloader = dict(
         type='ListedImageNet',
         ann_file='meta/train_10percent.txt',
         pipeline=[
-            dict(type='LoadImageFromFile'),
+            dict(type='LoadImage', on_error='skip'),
             dict(
                 type='RandomResizedCrop',
                 scale=224,

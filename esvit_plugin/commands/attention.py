@@ -29,6 +29,7 @@ from ..evaluation.options import (
     add_model_options,
     add_picture_options,
     check_picture_options,
+    chosen_size,
 )
 from ..visualization import draw_attention
 from ..visualization.figures import check_matplotlib
@@ -102,9 +103,12 @@ def main() -> None:
     args = parse_args()
     if args.num_pictures:
         check_matplotlib()
-    images = open_images(args.images, args.size)
+    # First, so that a missing image shows before the model is loaded.
+    open_images(args.images)
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
         model = load_backbone(config, args.checkpoint, args.student)
+    args.size = chosen_size(args.size, model)
+    images = open_images(args.images, args.size, model.bit_depth)
     model.to(get_device())
     entropy, count, first_images = image_entropy(
         model, images, args.queries or [], args.num_pictures

@@ -23,6 +23,7 @@ from ..evaluation.options import (
     add_image_options,
     add_model_options,
     check_image_options,
+    chosen_size,
 )
 from ..visualization import draw_attention_spread
 from ..visualization.figures import check_matplotlib
@@ -44,9 +45,11 @@ def main() -> None:
     args = parse_args()
     check_matplotlib()
     # First, so that a missing image shows before the model is loaded.
-    images = open_images(args.images, args.size)
+    open_images(args.images)
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
         model = load_backbone(config, args.checkpoint, args.student)
+    args.size = chosen_size(args.size, model)
+    images = open_images(args.images, args.size, model.bit_depth)
     model.to(get_device())
     found = attention_spread(model, images, args.batch_size)
     pairs = zip(found.distance, found.entropy, strict=True)

@@ -28,6 +28,7 @@ from ..evaluation.options import (
     add_model_options,
     add_other_model_options,
     check_image_options,
+    chosen_size,
 )
 from ..visualization import draw_cka
 from ..visualization.figures import check_matplotlib
@@ -75,7 +76,7 @@ def main() -> None:
     args = parse_args()
     check_matplotlib()
     # First, so that a missing image shows before the models are loaded.
-    images = open_images(args.images, args.size)
+    open_images(args.images)
     options = [
         (args.config, args.checkpoint, args.student, args.cfg_options),
         (
@@ -86,6 +87,8 @@ def main() -> None:
         ),
     ]
     (first, first_record), (second, second_record) = (load(*one) for one in options)
+    args.size = chosen_size(args.size, first, second)
+    images = open_images(args.images, args.size, first.bit_depth)
     found = layer_cka(first, second, images, args.batch_size)
     for number, row in enumerate(found.cka):
         best = int(row.argmax())

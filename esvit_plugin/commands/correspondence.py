@@ -25,10 +25,12 @@ from .. import load_backbone
 from ..engine.checkpoints import atomic_file
 from ..evaluation import match_views, open_pairs
 from ..evaluation.dumped_config import evaluated_config
+from ..evaluation.images import open_images
 from ..evaluation.options import (
     add_model_options,
     add_picture_options,
     check_picture_options,
+    chosen_size,
 )
 from ..evaluation.view_pairs import COPIES, JITTER_PROB, PAIRS
 from ..visualization import plot_correspondence
@@ -101,9 +103,18 @@ def main() -> None:
     if args.num_pictures:
         check_matplotlib()
     # First, so that a missing image shows before the model is loaded.
-    pairs = open_pairs(args.images, args.size, args.pairs, args.seed, args.jitter_prob)
+    open_images(args.images)
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
         model = load_backbone(config, args.checkpoint, args.student)
+    args.size = chosen_size(args.size, model)
+    pairs = open_pairs(
+        args.images,
+        args.size,
+        args.pairs,
+        args.seed,
+        args.jitter_prob,
+        model.bit_depth,
+    )
     model.to(get_device())
     network = model.network
     os.makedirs(args.out, exist_ok=True)

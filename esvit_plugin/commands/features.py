@@ -66,7 +66,7 @@ def main() -> None:
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
         model = load_backbone(config, args.checkpoint, args.student)
     size = args.size or image_size(model.backbone)
-    images = ImageFiles(args.images, size)
+    images = ImageFiles(args.images, size, model.bit_depth)
     model.to(get_device())
     write_features(
         model,

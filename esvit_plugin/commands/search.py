@@ -87,5 +87,5 @@ def main() -> None:
         print(table(row))
     if args.out is not None:
         with atomic_file(args.out) as part:
-            draw_neighbours(rows).savefig(part)
+            draw_neighbours(rows, model.bit_depth).savefig(part)
         print(f'{args.out}: {len(rows)} images and their neighbours')

@@ -18,7 +18,7 @@ from ..engine.configs import named_configs
 from ..engine.options import check_out_option
 from ..evaluation.frozen import FEATURES
 from ..evaluation.logistic_regression import check_sklearn
-from ..evaluation.options import add_model_options
+from ..evaluation.options import SIZE_HELP, add_model_options
 from ..evaluation.transfer import NAMES
 from ..evaluation.transfer_run import evaluate_models, model_settings
 
@@ -54,6 +54,7 @@ def parse_args() -> argparse.Namespace:
         help='pooled last map (default) or pooled outputs of the last blocks',
     )
     parser.add_argument('--num-blocks', type=int, default=4)
+    parser.add_argument('--size', type=int, help=SIZE_HELP)
     parser.add_argument('-o', '--out', default='transfer.json', help='results, *.json')
     parser.add_argument('--force', action='store_true', help='do sets again')
     parser.add_argument('--batch-size', type=int, help="default the config's, 128")
@@ -74,11 +75,12 @@ def main() -> None:
     """Evaluate the data sets, one after the other."""
     args = parse_args()
     check_at_least(1, num_blocks=args.num_blocks, batch_size=args.batch_size)
+    check_at_least(1, size=args.size)
     check_at_least(0, num_workers=args.num_workers)
     check_output(args.out, args.config, args.checkpoint, *(args.against or ()))
     check_sklearn()
     init_default_scope('mmpretrain')
-    features = dict(features=args.features, num_blocks=args.num_blocks)
+    features = dict(features=args.features, num_blocks=args.num_blocks, size=args.size)
     model = (args.config, args.checkpoint, args.student)
     models = [model_settings(*model, **features, options=args.cfg_options)]
     if args.against:

@@ -43,13 +43,16 @@ class ImageFiles(Dataset):
         sources: Files, and folders that are searched at any depth; what cannot be
             read there is left out with one warning, as by ``UnlabeledFolder``.
         size: Side of the images in pixels. Defaults to 224.
+        bit_depth: As of ``LoadImage``: significant bits of 16. Defaults to None.
 
     Raises:
         FileNotFoundError: If a source does not exist.
         ValueError: If there is no image.
     """
 
-    def __init__(self, sources: Sequence[str], size: int = 224) -> None:
+    def __init__(
+        self, sources: Sequence[str], size: int = 224, bit_depth: int | None = None
+    ) -> None:
         self.paths: list[str] = []
         skipped: list[str] = []
         for source in map(os.path.expanduser, sources):
@@ -69,9 +72,8 @@ class ImageFiles(Dataset):
                 f'There is no image in {printable(", ".join(sources))} (looking for '
                 f'{", ".join(EXTENSIONS)}).'
             )
-        self.pipeline = Compose(
-            [TRANSFORMS.build(dict(type='LoadImage', on_error='skip')), cut_image(size)]
-        )
+        load = dict(type='LoadImage', on_error='skip', bit_depth=bit_depth)
+        self.pipeline = Compose([TRANSFORMS.build(load), cut_image(size)])
 
     def __len__(self) -> int:
         return len(self.paths)

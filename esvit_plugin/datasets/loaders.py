@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from .whole_images import leave_out_damaged
+
 # Seconds after which loader workers that give no batch end the run.
 WORKER_TIMEOUT = 1800
 _HAS_WARNED = False
@@ -70,6 +72,9 @@ def _warn_of_workers(number: int) -> None:
 def build_eval_loader(cfg: dict) -> DataLoader:
     """Build a loader for evaluation that leaves the training's random stream alone.
 
+    Images that the pipeline gives up, as ``LoadImage(on_error='skip')`` does damaged
+    ones, are left out, and none drawn in their place.
+
     Args:
         cfg: Config of a dataloader in mmengine's form. ``sampler`` defaults to one
             that does not shuffle, ``collate_fn`` to ``default_collate``.
@@ -83,6 +88,7 @@ def build_eval_loader(cfg: dict) -> DataLoader:
     loader = build_loader(cfg, seed=0)
     loader.generator = torch.Generator()
     shield_workers(loader)
+    leave_out_damaged(loader)
     return loader
 
 

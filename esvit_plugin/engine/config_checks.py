@@ -46,7 +46,7 @@ __all__ = [
 
 # Read from the config as a whole, by mmengine or by this package's tools.
 VARIABLES = {'find_unused_parameters', 'sync_bn', 'model_wrapper_cfg', 'compile'}
-VARIABLES |= {'custom_imports', 'runner_type', 'knn', 'data_root'}
+VARIABLES |= {'custom_imports', 'runner_type', 'knn', 'data_root', 'bit_depth'}
 # Settings that are file or folder names.
 PATHS = ('data_root', 'ann_file', 'load_from', 'checkpoint', 'work_dir')
 # Settings that are dicts, where they are there.

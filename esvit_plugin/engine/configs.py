@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 
 from .cli import describe
 from .config_checks import PATHS, check_config, check_options, check_paths, dicts
-from .variables import reach_copies
+from .variables import reach_copies, spread_bit_depth
 
 # A link in a checkout.
 CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
@@ -33,7 +33,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     value in all of them, and in the paths of evaluators, which mmengine by itself does
     not do. So does the variable in
     a config that has another as its ``_base_``, if none of its data sets uses it yet.
-    Other variables reach their copies as of ``variables.reach_copies``.
+    ``bit_depth`` reaches all that load images (``variables.spread_bit_depth``), other
+    variables their copies (``variables.reach_copies``).
 
     Args:
         path: The config file, or the name of one of this package.
@@ -82,6 +83,7 @@ def apply_options(cfg: Config, options: dict[str, Any] | None, path: str) -> Con
         cfg.data_root = options['data_root']
         if isinstance(old.data_root, str):
             _replace_data_root(cfg, {old.data_root})
+    spread_bit_depth(cfg, options)
     cfg.merge_from_dict(reach_copies(old, options))
     import_custom_modules(cfg, path)
     check_options(old, cfg, options)

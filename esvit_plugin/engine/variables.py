@@ -1,12 +1,13 @@
-"""Variables of a config, whose values the file has copied elsewhere."""
+"""Variables of a config that reach further than its file makes them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 
+from ..type_names import type_name
 from .config_arguments import runner_names
-from .config_checks import has_dicts
+from .config_checks import dicts, has_dicts
 
 # A file that tests on the images that it validates on has these twice.
 _VALIDATION = ('val_dataloader', 'val_evaluator')
@@ -52,3 +53,49 @@ def _nodes(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
             place = f'{path}.{name}' if path else str(name)
             yield place, child
             yield from _nodes(child, place)
+
+
+def spread_bit_depth(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Give the variable ``bit_depth`` to all steps of a config that load images.
+
+    An evaluation that read images of 12 bits otherwise than the training would see
+    nearly black ones.
+
+    Args:
+        cfg: The config; its pipelines are changed. What a step has itself stays, unless
+            the variable is in the options.
+        options: Of ``--cfg-options``, by dotted name.
+
+    Raises:
+        ValueError: If there is the variable, and no step loads images.
+    """
+    is_given = 'bit_depth' in options
+    depth = options['bit_depth'] if is_given else cfg.get('bit_depth')
+    if depth is None and not is_given:
+        return
+    steps = [*_loading_steps(cfg._cfg_dict)]
+    if not steps:
+        raise ValueError(
+            f'bit_depth={depth!r}: {cfg.filename or "the config"} has no LoadImage or '
+            'LoadImageFromBytes, which take it; put one first in its pipelines.'
+        )
+    for step in steps:
+        if is_given or 'bit_depth' not in step:
+            step['bit_depth'] = depth
+
+
+def find_bit_depth(cfg: Mapping[str, Any] | Config | None) -> int | None:
+    """The ``bit_depth`` that images to train on are loaded with, None if there is none.
+
+    Args:
+        cfg: The whole config.
+    """
+    loader = cfg.get('train_dataloader') if cfg is not None else None
+    depths = [step.get('bit_depth') for step in _loading_steps(loader)]
+    return depths[0] if depths else None
+
+
+def _loading_steps(node: Any) -> Iterator[dict]:
+    for _, step in dicts(node):
+        if type_name(step) in ('LoadImage', 'LoadImageFromBytes'):
+            yield step

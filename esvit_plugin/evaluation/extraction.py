@@ -1,5 +1,6 @@
 """Features of a whole data set: the one loop that all evaluations share."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather, get_rank, get_world_size
+from mmengine.dist import all_gather, get_rank, get_world_size, is_main_process
+from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.labels import MAX_CLASSES
 from ..datasets.paths import printable
+from ..datasets.whole_images import WholeImages
 
 # A log gets a line of progress after so many seconds.
 LOG_SECONDS = 30
@@ -68,6 +71,7 @@ def run_batches(
     loader: DataLoader,
     extract: Callable[[Tensor], Any],
     show_progress: bool = False,
+    each_batch: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """Run a model over the images of a loader, without gradients.
 
@@ -78,6 +82,8 @@ def run_batches(
         extract: Function of normalised images (B, 3, H, W).
         show_progress: Whether to print a progress bar; where the output is no
             terminal, a line every 30 seconds. Defaults to False.
+        each_batch: Called before each batch is run, also before one that is None.
+            Defaults to None.
 
     Yields:
         Each batch as the loader gave it, and what ``extract`` made of it.
@@ -86,6 +92,8 @@ def run_batches(
     show = _progress(num_images) if show_progress else lambda number: None
     done = 0
     for batch in loader:
+        if each_batch is not None:
+            each_batch()
         if batch is not None:
             yield batch, extract(model.data_preprocessor(batch, False)['inputs'])
         step = min(loader.batch_size or 1, num_images - done)
@@ -145,16 +153,19 @@ def extract_shard(
     model: Any,
     loader: DataLoader,
     extract: Callable[[Tensor], Tensor] | None = None,
+    each_batch: Callable[[], None] | None = None,
 ) -> Shard:
     """Features and labels of this process's share of the images of a loader.
 
     A sampler deals images out in turn, and may pad the shares to one length: what it
-    repeats is left out here.
+    repeats is left out here. Images that the loader leaves out as damaged are
+    counted in a warning.
 
     Args:
         model: See :func:`extract_features`.
         loader: See :func:`extract_features`.
         extract: See :func:`extract_features`.
+        each_batch: See :func:`run_batches`.
 
     Returns:
         The share, on the CPU.
@@ -167,30 +178,69 @@ def extract_shard(
             "extract_features needs the data set's order; set sampler=dict("
             "type='DefaultSampler', shuffle=False) in the dataloader."
         )
+    knows_index = isinstance(loader.dataset, WholeImages)
+    batches: Any = loader.batch_sampler
+    dealt = torch.tensor([i for batch in batches for i in batch]).long()
     bank = FeatureBank(len(loader.sampler))  # type: ignore[arg-type]
     metainfo = getattr(loader.dataset, 'metainfo', None) or {}
     num_classes = len(metainfo.get('classes') or ()) or MAX_CLASSES
-    for batch, features in run_batches(model, loader, extract or model.extract_feat):
-        labels = _labels(batch['data_samples'], num_classes)
-        bank.append(features=features, labels=labels)
+    extract = extract or model.extract_feat
+    for batch, found in run_batches(model, loader, extract, each_batch=each_batch):
+        samples = batch['data_samples']
+        indices = dealt[len(bank) : len(bank) + len(samples)]
+        if knows_index:
+            indices = torch.tensor([sample.sample_idx for sample in samples])
+        labels = _labels(samples, num_classes)
+        bank.append(features=found, labels=labels, indices=indices)
     features, labels = bank['features'], bank['labels']
-    if get_world_size() == 1:
-        return Shard(features, labels, torch.arange(len(bank)), [len(bank)])
-    indices = torch.tensor(list(loader.sampler), dtype=torch.long)
+    indices = bank['indices'].long()
     own = indices % get_world_size() == get_rank()
-    channels = features.shape[1] if len(bank) else 0
-    counts = torch.tensor([len(indices) - len(bank), int(own.sum()), channels])
-    missing, sizes, widths = torch.stack(all_gather(counts)).T.tolist()
+    numbers = (
+        len(loader.sampler) - len(dealt),  # type: ignore[arg-type]
+        int((dealt % get_world_size() == get_rank()).sum()),
+        int(own.sum()),
+        features.shape[1] if len(bank) else 0,
+    )
+    gathered = torch.stack(all_gather(torch.tensor(numbers)))
+    missing, shares, sizes, widths = gathered.T.tolist()
     size = len(loader.dataset)  # type: ignore[arg-type]
-    if any(missing) or sum(sizes) != size:
+    if get_world_size() > 1 and (any(missing) or sum(shares) != size):
         raise ValueError(
             f'On several processes each of the {size} images must reach one process, '
-            f'in turn: {sum(sizes)} were dealt out, and {sum(missing)} of them left out'
-            ". Set sampler=dict(type='DefaultSampler', shuffle=False), drop_last=False."
+            f'in turn: {sum(shares)} were dealt out, and {sum(missing)} of them left '
+            "out. Set sampler=dict(type='DefaultSampler', shuffle=False), "
+            'drop_last=False.'
         )
+    warn_of_damaged(sum(shares) - sum(sizes), sum(shares))
     if not len(bank):
         features, labels = torch.empty(0, max(widths)), indices
+    if own.all():  # without a copy
+        return Shard(features, labels, indices, sizes)
     return Shard(features[own], labels[own], indices[own], sizes)
+
+
+def warn_of_damaged(number: int, total: int) -> None:
+    """Say how many images a loader has left out.
+
+    Args:
+        number: How many.
+        total: Of how many.
+
+    Raises:
+        ValueError: If these are all.
+    """
+    if number and number == total:
+        raise ValueError(
+            f'None of the {total} images could be read; the log names each with its '
+            'damage.'
+        )
+    if number and is_main_process():
+        print_log(
+            f'{number} of {total} images are damaged and left out of the evaluation; '
+            'the log names them.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def extract_features(
@@ -200,7 +250,8 @@ def extract_features(
 ) -> tuple[Tensor, Tensor]:
     """Features and labels of all images of a loader.
 
-    Each process runs its share; all get the whole result, in the data set's order.
+    Each process runs its share; all get the whole result, in the data set's order. A
+    loader of ``build_eval_loader`` leaves damaged images out, with a warning.
 
     Args:
         model: A model with ``data_preprocessor`` and, unless ``extract`` is given,
@@ -214,18 +265,28 @@ def extract_features(
         Features (N, C), float32 on the CPU, and labels (N,).
 
     Raises:
-        ValueError: If the data set has no labels, or one that is no class, or the
-            loader shuffles; on several processes also if not each image is given to one
-            of them.
+        ValueError: If the data set has no labels, or one that is no class, the loader
+            shuffles or no image is whole; on several processes also if not each image
+            is given to one of them.
     """
     shard = extract_shard(model, loader, extract)
+    if get_world_size() == 1:
+        return shard.features, shard.labels
     rows = max(shard.sizes)
-    gathered = [
-        # Shape (rows, processes, ...): images were dealt out in turn.
-        torch.stack(all_gather(pad_rows(part, rows)), 1).flatten(0, 1)
-        for part in shard[:2]
-    ]
-    return gathered[0][: sum(shard.sizes)], gathered[1][: sum(shard.sizes)]
+    features, labels, indices = (
+        torch.cat(
+            [
+                part[:size]
+                for part, size in zip(
+                    all_gather(pad_rows(mine, rows)), shard.sizes, strict=True
+                )
+            ]
+        )
+        for mine in shard[:3]
+    )
+    # Images were dealt out in turn, and damaged ones are missing.
+    order = indices.argsort()
+    return features[order], labels[order]
 
 
 def pad_rows(tensor: Tensor, number: int, value: float = 0) -> Tensor:

@@ -31,6 +31,8 @@ class FrozenBackbone(BaseModel):
         data_preprocessor: The normalisation, a module or its config.
         network: What it is, for titles: 'teacher' or 'student' of an ``EsViT``, or
             'backbone'. Defaults to 'backbone'.
+        bit_depth: ``LoadImage``'s in the training, for images to evaluate. Defaults to
+            None.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class FrozenBackbone(BaseModel):
         backbone: Any,
         data_preprocessor: nn.Module | dict,
         network: str = 'backbone',
+        bit_depth: int | None = None,
     ) -> None:
         super().__init__(data_preprocessor)
         backbone = wrap_timm(backbone)
         self.backbone = backbone
         self.network = network
+        self.bit_depth = bit_depth
         out_types = getattr(backbone, 'OUT_TYPES', ())
         if getattr(backbone, 'out_type', None) == 'cls_token' and 'raw' in out_types:
             # The class token is still the first, and now the regions follow.

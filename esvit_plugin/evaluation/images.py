@@ -25,6 +25,7 @@ def prepare_images(
     model: Any = None,
     size: int | None = None,
     resize: bool = True,
+    bit_depth: int | None = None,
 ) -> Tensor:
     """Make what ``encode`` takes of images of any kind.
 
@@ -40,6 +41,8 @@ def prepare_images(
         resize: Scale the shorter side to 256/224 of ``size`` and cut out the centre,
             as all evaluations here do. False leaves images as they are; all must have
             one size then. Defaults to True.
+        bit_depth: As of ``LoadImage``, for files of 16 bits of which a camera uses
+            fewer. Defaults to None, what the config of ``load_backbone`` trained with.
 
     Returns:
         Normalised images (B, 3, size, size), float32, on the model's device.
@@ -56,10 +59,12 @@ def prepare_images(
     if size is None:
         backbone = getattr(model, 'backbone', None)
         size = 224 if backbone is None else image_size(backbone)
+    if bit_depth is None:
+        bit_depth = getattr(model, 'bit_depth', None)
     cut: Any = cut_image(size if resize else None)
     inputs = [
         cut(dict(img=np.ascontiguousarray(image[..., ::-1])))['inputs']
-        for image in _arrays(images)
+        for image in _arrays(images, bit_depth)
     ]
     if not inputs:
         raise ValueError('There is no image to prepare; give at least one.')
@@ -72,16 +77,17 @@ def prepare_images(
     return _normalise(model, torch.stack(inputs))
 
 
-def _arrays(images: Any) -> Iterator[np.ndarray]:
+def _arrays(images: Any, bit_depth: int | None) -> Iterator[np.ndarray]:
     """RGB uint8 arrays (H, W, 3) of images of any kind."""
     if isinstance(images, list | tuple):
         for image in images:
-            yield from _arrays(image)
+            yield from _arrays(image, bit_depth)
         return
     if isinstance(images, str | os.PathLike):
         path = os.path.expanduser(os.fspath(images))
         try:
-            results: Any = LoadImage().transform(dict(img_path=path))
+            load: Any = LoadImage(bit_depth=bit_depth)
+            results = load.transform(dict(img_path=path))
         except OSError as error:
             # Its remedy is one for training.
             reason = error.__cause__
@@ -131,7 +137,7 @@ def _normalise(model: Any, bgr: Tensor) -> Tensor:
 
 
 def open_images(
-    sources: Sequence[str], size: int = 224
+    sources: Sequence[str], size: int = 224, bit_depth: int | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Square images one by one, cut as ``ImageFiles`` does.
 
@@ -139,6 +145,7 @@ def open_images(
         sources: Files, folders that are searched at any depth, and names of bundled
             photographs (``PHOTO_NAMES``) where no file has that name.
         size: Side of the images in pixels. Defaults to 224.
+        bit_depth: As of ``ImageFiles``. Defaults to None.
 
     Returns:
         Iterator over the path, or the name, and the RGB uint8 image (size, size, 3).
@@ -148,14 +155,14 @@ def open_images(
         FileNotFoundError: If a source does not exist; before the first image.
         ValueError: If a folder has no image; likewise.
     """
-    return _read([_source(name, size) for name in sources], size)
+    return _read([_source(name, size, bit_depth) for name in sources], size)
 
 
-def _source(name: str, size: int) -> str | ImageFiles:
+def _source(name: str, size: int, bit_depth: int | None) -> str | ImageFiles:
     if name in PHOTO_NAMES and not os.path.exists(name):
         return name
     try:
-        return ImageFiles([name], size)
+        return ImageFiles([name], size, bit_depth)
     except FileNotFoundError as error:
         if os.path.dirname(name):
             raise

@@ -121,6 +121,7 @@ def knn_accuracy(
     ks: Sequence[int] = (10, 20, 100, 200),
     temperature: float = 0.07,
     extract: Callable[[Tensor], Tensor] | None = None,
+    each_batch: Callable[[], None] | None = None,
 ) -> dict[int, tuple[float, float]]:
     """k-NN accuracy of a model's features on labelled data sets.
 
@@ -133,6 +134,7 @@ def knn_accuracy(
         ks: Numbers of neighbours.
         temperature: Temperature of the votes.
         extract: See :func:`extract_features`.
+        each_batch: Called before each batch of either loader is run. Defaults to None.
 
     Returns:
         Top-1 and top-5 accuracy in percent for each k.
@@ -144,7 +146,8 @@ def knn_accuracy(
     _check('knn_accuracy', ks, temperature)
     check_datasets('k-NN', *(loader.dataset for loader in loaders))
     train, test = (
-        extract_shard(model, loader, extract).to(get_device()) for loader in loaders
+        extract_shard(model, loader, extract, each_batch).to(get_device())
+        for loader in loaders
     )
     number = sum(train.sizes)
     if max(ks) > number and is_main_process():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..apis import find_config, find_model_config, get_model, read_weights
 from ..engine.cli import Failure
 from ..engine.head_counts import check_heads
+from ..engine.variables import find_bit_depth
 from ..models import EsViT
 from ..models.conversion.backbones import backbone_from_released, rename_released
 from ..models.conversion.names import (
@@ -95,7 +96,8 @@ def load_backbone(
     if network != 'backbone':
         model = get_model(config, checkpoint)
         backbone = model.get_backbone(network)
-        return FrozenBackbone(backbone, model.data_preprocessor, network)
+        depth = _bit_depth(config)
+        return FrozenBackbone(backbone, model.data_preprocessor, network, depth)
     weights = _without_prefix(read_weights(checkpoint), 'module.')
     init_default_scope('mmpretrain')
     if name == AUTO:
@@ -110,7 +112,9 @@ def load_backbone(
         normalisation = cfg.get('data_preprocessor') or IMAGENET
     _load(backbone, weights, name, os.fspath(checkpoint))
     check_heads(backbone, checkpoint)
-    return FrozenBackbone(backbone, _preprocessor(normalisation))
+    return FrozenBackbone(
+        backbone, _preprocessor(normalisation), bit_depth=_bit_depth(config)
+    )
 
 
 def find_evaluated(name: str, options: dict[str, Any] | None = None) -> str | Config:
@@ -135,6 +139,13 @@ def find_evaluated(name: str, options: dict[str, Any] | None = None) -> str | Co
             'settings to change; give a config or leave the options out.'
         )
     return name
+
+
+def _bit_depth(config: str | os.PathLike | Config) -> int | None:
+    """The ``bit_depth`` of the images that a config trains on."""
+    if not isinstance(config, Config):
+        config = find_evaluated(os.fspath(config))
+    return find_bit_depth(config) if isinstance(config, Config) else None
 
 
 def _name_of(config: str | os.PathLike | Config) -> str:

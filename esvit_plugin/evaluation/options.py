@@ -5,7 +5,11 @@ import os
 
 from ..engine.cli import check_output_folder
 from ..engine.options import add_config_options, add_settings_option
+from ..models.utils import image_size
+from .frozen import FrozenBackbone
 from .loading import CONFIG_HELP
+
+SIZE_HELP = 'side of the images; default what the backbone was made for'
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +48,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         help='files, folders, or names of bundled photographs',
     )
     parser.add_argument('-o', '--out', required=True, help='folder to write into')
-    parser.add_argument(
-        '--size', type=int, default=224, help='side of the images; default 224'
-    )
+    parser.add_argument('--size', type=int, help=SIZE_HELP)
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +57,28 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--num-pictures', type=int, default=4, help='of the first images; default 4'
     )
+
+
+def chosen_size(size: int | None, *models: FrozenBackbone) -> int:
+    """The side of the images, which is printed.
+
+    Args:
+        size: That of the command line; None, what the backbones were made for.
+        *models: The models that see them.
+
+    Raises:
+        ValueError: If none is given, and the backbones were made for different sizes.
+    """
+    sizes = {size or image_size(model.backbone) for model in models}
+    if len(sizes) > 1:
+        raise ValueError(
+            f'The backbones were made for images of {sorted(sizes)} px: give one '
+            'with --size.'
+        )
+    (side,) = sizes
+    why = '' if size else ', for which the backbone was made'
+    print(f'Images of {side} px{why}')
+    return side
 
 
 def check_picture_options(
@@ -83,7 +107,7 @@ def check_image_options(
     """
     for name, smallest in dict(size=1, **least).items():
         value = getattr(args, name)
-        if value < smallest:
+        if value is not None and value < smallest:
             option = name.replace('_', '-')
             parser.error(f'--{option} must be >= {smallest}: {value}')
     if os.path.isfile(args.out):

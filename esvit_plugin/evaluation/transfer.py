@@ -1,21 +1,27 @@
 """Logistic regression on frozen features of other data sets (Section 4)."""
 
+import copy
 import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..datasets.whole_images import leave_out_damaged
 from ..engine.class_count import check_datasets
+from ..engine.config_checks import dicts
 from ..engine.configs import CONFIGS, load_config
 from ..engine.configs import config_path as named_config
-from .extraction import FeatureBank, run_batches
+from ..models.utils import image_size
+from ..type_names import type_name
+from .extraction import FeatureBank, run_batches, warn_of_damaged
 from .frozen import FrozenBackbone
 from .logistic_regression import IGNORED, logistic_probe
 
@@ -105,6 +111,7 @@ def evaluate(
     extract: Callable[[Tensor], Tensor],
     cfg: Config,
     loader: dict[str, Any],
+    size: int | None = None,
 ) -> dict[str, Any]:
     """Extract the features of a data set, and probe them.
 
@@ -114,16 +121,21 @@ def evaluate(
             ``model.feature_function``.
         cfg: Config of the data set.
         loader: Options of the ``DataLoader``, e.g. ``batch_size``.
+        size: Side of the images in pixels, where the config leaves it open. Defaults to
+            None, what the backbone was made for.
 
     Returns:
         ``value`` in percent of the ``metric``; the chosen ``c`` and the ``sweep`` of
-        validation values; the number of ``images`` of each split; ``seconds``.
+        validation values; the number of ``images`` of each split; their ``size``, None
+        where the config decides; ``seconds``.
 
     Raises:
         ValueError: If a label is no class, splits have different classes, or features
             or labels do not fit a probe.
     """
     start = time.time()
+    size = size or image_size(model.backbone)
+    cfg, is_sized = prepared_as(cfg, size, model.bit_depth)
     # All lists are read first: a mistake in the last should not cost an hour.
     datasets = [DATASETS.build(cfg[split]) for split in SPLITS]
     check_datasets(cfg.name, *datasets)
@@ -131,13 +143,18 @@ def evaluate(
         cfg.num_classes = len(datasets[0].metainfo['classes'])
     labels = [read_labels(dataset, cfg) for dataset in datasets]
     feats = []
-    for split, dataset in zip(SPLITS, datasets, strict=True):
-        print(f'{cfg.name}, {split}: {len(dataset)} images', flush=True)
+    for number, (split, dataset) in enumerate(zip(SPLITS, datasets, strict=True)):
+        of_size = f' of {size} px' if is_sized else ''
+        print(f'{cfg.name}, {split}: {len(dataset)} images{of_size}', flush=True)
         bank = FeatureBank(len(dataset))
         batches = DataLoader(dataset, collate_fn=default_collate, **loader)
-        for _, features in run_batches(model, batches, extract, show_progress=True):
-            bank.append(features=features)
+        leave_out_damaged(batches)
+        for batch, features in run_batches(model, batches, extract, show_progress=True):
+            rows = [sample.sample_idx for sample in batch['data_samples']]
+            bank.append(features=features, rows=torch.tensor(rows))
+        warn_of_damaged(len(dataset) - len(bank), len(dataset))
         feats.append(bank['features'].numpy())
+        labels[number] = labels[number][bank['rows'].numpy()]
     print(f'{cfg.name}: fitting, which may take minutes', flush=True)
     train, val, test = zip(feats, labels, strict=True)
     probe = logistic_probe(*train, *val, *test, metric=cfg.metric)
@@ -146,9 +163,32 @@ def evaluate(
         metric=cfg.metric,
         c=probe.best_c,
         sweep={f'{c:.3g}': value for c, value in probe.sweep.items()},
-        images=[len(dataset) for dataset in datasets],
+        images=[len(part) for part in feats],
+        size=size if is_sized else None,
         seconds=time.time() - start,
     )
+
+
+def prepared_as(cfg: Config, size: int, bit_depth: int | None) -> tuple[Config, bool]:
+    """The config of a data set with images as a model was trained on them.
+
+    Args:
+        cfg: The config. Steps that resize to its ``size``, or crop it, are changed.
+        size: The side instead.
+        bit_depth: Of files of 16 bits, for steps that load by OpenCV and have none.
+
+    Returns:
+        The new config, and whether a step has the size.
+    """
+    cfg, is_sized = copy.deepcopy(cfg), False
+    for _, step in dicts([cfg[split] for split in SPLITS]):
+        for kind, name in (('ResizeEdge', 'scale'), ('CenterCrop', 'crop_size')):
+            if type_name(step) == kind and step.get(name) == cfg.get('size'):
+                step[name], is_sized = size, True
+        is_opencv = step.get('imdecode_backend', 'cv2') == 'cv2'
+        if type_name(step) == 'LoadImage' and is_opencv:
+            step.setdefault('bit_depth', bit_depth)
+    return cfg, is_sized
 
 
 def read_labels(dataset: Any, cfg: Config) -> np.ndarray:

@@ -20,6 +20,7 @@ def model_settings(
     features: str = 'pooled',
     num_blocks: int = 4,
     options: dict[str, Any] | None = None,
+    size: int | None = None,
 ) -> dict[str, Any]:
     """What decides the results of a model.
 
@@ -30,6 +31,7 @@ def model_settings(
         features: As for ``FrozenBackbone.feature_function``. Defaults to 'pooled'.
         num_blocks: How many of the last blocks. Defaults to 4.
         options: Of ``--cfg-options``. Defaults to None.
+        size: As for ``evaluate``. Defaults to None.
 
     Raises:
         ValueError: As ``find_evaluated`` and ``network_of``.
@@ -42,7 +44,8 @@ def model_settings(
         num_blocks=num_blocks if features == 'last_blocks' else None,
     )
     # Only where there are any: files of older versions have none.
-    return {**settings, 'cfg_options': options} if options else settings
+    others = dict(cfg_options=options, size=size)
+    return {**settings, **{name: value for name, value in others.items() if value}}
 
 
 def evaluate_models(
@@ -145,10 +148,11 @@ class _Evaluator:
         with evaluated_config(settings['config'], checkpoint, options) as config:
             self.model = load_backbone(config, checkpoint, student)
         self.model.to(get_device())
+        self.size = settings.get('size')
         self.extract = self.model.feature_function(
             settings['features'], settings['num_blocks'] or 1
         )
 
     def __call__(self, cfg: Config) -> dict[str, Any]:
         """Evaluate a data set."""
-        return evaluate(self.model, self.extract, cfg, dict(cfg.loader))
+        return evaluate(self.model, self.extract, cfg, dict(cfg.loader), self.size)

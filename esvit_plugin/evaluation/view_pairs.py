@@ -80,6 +80,7 @@ def open_pairs(
     kind: str = 'mirrored',
     seed: int = 0,
     jitter_prob: float = JITTER_PROB,
+    bit_depth: int | None = None,
 ) -> Iterator[ViewPair]:
     """Images, each paired with a second view.
 
@@ -93,6 +94,7 @@ def open_pairs(
         seed: Of the second views; that of an image depends on its number, too.
             Defaults to 0.
         jitter_prob: How often colours of second views are jittered. Defaults to 0.8.
+        bit_depth: As for ``open_images``. Defaults to None.
 
     Returns:
         Iterator over the pairs. Damaged files are left out with a warning.
@@ -101,7 +103,7 @@ def open_pairs(
         FileNotFoundError: If a source does not exist; before the first pair.
         ValueError: If a folder has no image; likewise.
     """
-    images = open_images(sources, size)
+    images = open_images(sources, size, bit_depth)
     if kind == 'other':
         return _pairs_of_images(images, seed, jitter_prob)
     return _pairs_of_copies(images, kind, seed, jitter_prob)

@@ -22,7 +22,9 @@ FRAMES = {True: ('#0072b2', '-'), False: ('#e69f00', ':'), None: ('black', '-')}
 MAX_QUERIES, MAX_NEIGHBOURS = 20, 12
 
 
-def draw_neighbours(rows: Sequence[Neighbours]) -> 'Figure':
+def draw_neighbours(
+    rows: Sequence[Neighbours], bit_depth: int | None = None
+) -> 'Figure':
     """Draw each image and, to its right, those most similar to it.
 
     Images are cut as the model sees them. One that cannot be read any more is an empty
@@ -30,6 +32,7 @@ def draw_neighbours(rows: Sequence[Neighbours]) -> 'Figure':
 
     Args:
         rows: What ``similar_images`` gives; one row for each.
+        bit_depth: As of ``ImageFiles``. Defaults to None.
 
     Returns:
         The figure.
@@ -45,10 +48,12 @@ def draw_neighbours(rows: Sequence[Neighbours]) -> 'Figure':
     for row, row_axes in zip(rows, axes, strict=True):
         for axis in row_axes:
             axis.axis('off')
-        _show(row_axes[0], row.query, f'query\n{_short(row.query)}', 'black')
+        image = _load(row.query, bit_depth)
+        _show(row_axes[0], image, f'query\n{_short(row.query)}', 'black')
         rest = zip(row_axes[1:], row.paths, row.similarities, strict=False)
         for axis, path, similarity in rest:
-            _show(axis, path, f'cosine {similarity:.3f}\n{_short(path)}')
+            image = _load(path, bit_depth)
+            _show(axis, image, f'cosine {similarity:.3f}\n{_short(path)}')
     return figure
 
 
@@ -89,8 +94,7 @@ def draw_retrievals(
     return figure
 
 
-def _show(axis: Any, path: str, title: str, frame: str = 'none') -> None:
-    image = _load(path)
+def _show(axis: Any, image: Any, title: str, frame: str = 'none') -> None:
     if image is None:
         image = np.full((PIXELS, PIXELS, 3), 235, np.uint8)
         axis.text(PIXELS / 2, PIXELS / 2, 'not found', ha='center', va='center')
@@ -106,9 +110,9 @@ def _frame(axis: Any, image: Any, color: str, style: str = '-') -> None:
         side.set(color=color, linewidth=2, linestyle=style)
 
 
-def _load(path: str) -> np.ndarray | None:
+def _load(path: str, bit_depth: int | None) -> np.ndarray | None:
     """The RGB image (S, S, 3) as evaluations cut it, None where there is none."""
-    loader: Any = LoadImage(on_error='skip')
+    loader: Any = LoadImage(on_error='skip', bit_depth=bit_depth)
     cut: Any = cut_image(PIXELS)
     results = loader.transform(dict(img_path=os.path.expanduser(path)))
     if results is None:

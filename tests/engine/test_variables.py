@@ -3,7 +3,8 @@
 import pytest
 
 from esvit_plugin.engine.config_checks import dicts
-from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.configs import config_path, load_config
+from esvit_plugin.engine.variables import find_bit_depth
 
 
 def hook_of(cfg):
@@ -106,3 +107,54 @@ def test_a_number_that_was_used_already_is_warned_of(name, option, remedy, capfd
     assert f'--cfg-options {option}: the config file itself uses' in output
     assert remedy in output
     assert output.count('--cfg-options') == 1
+
+
+def depths(cfg):
+    kinds = ('LoadImage', 'LoadImageFromBytes')
+    return [
+        node.get('bit_depth')
+        for _, node in dicts(cfg._cfg_dict)
+        if node.get('type') in kinds
+    ]
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'esvit_swin_folder_laptop',
+        'esvit_swin_folder_knn',
+        'linear_folder_laptop',
+        'finetune_folder',
+        'mae_lite_tiny',
+    ],
+)
+def test_a_bit_depth_reaches_all_that_load_images(name, tmp_path, capfd):
+    assert not any(depths(load_config(name)))
+    found = depths(load_config(name, {'bit_depth': 12}))
+    assert len(found) >= 2 and set(found) == {12}
+    path = tmp_path / 'own.py'
+    path.write_text(f'_base_ = {config_path(name)!r}\nbit_depth = 10\n')
+    assert depths(load_config(str(path))) == [10] * len(found)
+    assert depths(load_config(str(path), {'bit_depth': 14})) == [14] * len(found)
+    assert '--cfg-options' not in ''.join(capfd.readouterr())
+
+
+def test_a_step_may_have_its_own_bit_depth(tmp_path):
+    options = {'bit_depth': 12, 'train_dataloader.dataset.pipeline.0.bit_depth': 10}
+    cfg = load_config('esvit_swin_folder_laptop', options)
+    assert cfg.train_dataloader.dataset.pipeline[0].bit_depth == 10
+    assert find_bit_depth(cfg) == 10 and cfg.eval_pipeline[0].bit_depth == 12
+    path = tmp_path / 'own.py'
+    load = "dict(type='LoadImage', bit_depth=9)"
+    path.write_text(
+        "bit_depth = 12\nfirst = dict(type='LoadImage')\n"
+        f'second = {load}\ntrain_dataloader = dict(dataset=dict(pipeline=[{load}]))\n'
+    )
+    cfg = load_config(str(path))
+    assert (cfg.first.bit_depth, cfg.second.bit_depth) == (12, 9)
+    assert find_bit_depth(cfg) == 9
+
+
+def test_a_bit_depth_that_nothing_takes_is_refused():
+    with pytest.raises(ValueError, match='bit_depth=12: .*demo/linear_swin_photos.py'):
+        load_config('linear_swin_photos', {'bit_depth': 12})

@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -6,7 +9,12 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from esvit_plugin.datasets.loaders import build_eval_loader
-from esvit_plugin.evaluation import knn_accuracy, weighted_knn
+from esvit_plugin.evaluation import (
+    extract_features,
+    extraction,
+    knn_accuracy,
+    weighted_knn,
+)
 from esvit_plugin.evaluation.knn import find_loaders, folder_loaders
 from esvit_plugin.evaluation.nearest import largest
 
@@ -171,3 +179,83 @@ def test_a_labelled_folder_serves_in_place_of_the_configs_images(tmp_path):
     train, test = folder_loaders(cfg, 'cfg.py', str(tmp_path))
     assert train['dataset']['ann_file'] == 'train.txt'
     assert DATASETS.build(test['dataset']).get_gt_labels().tolist() == [1]
+
+
+def labelled(folder, images=4, damaged=()):
+    """A folder of two classes; the class of an image shows in its brightness."""
+    for number in range(images):
+        path = folder / ('ant', 'bee')[number % 2] / f'{number}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey = 40 + 100 * (number % 2) + number
+        cv2.imwrite(str(path), np.full((8, 8, 3), grey, np.uint8))
+        if number in damaged:
+            path.write_bytes(path.read_bytes()[:40])
+    return dict(
+        type='LabeledFolder',
+        data_root=str(folder),
+        pipeline=[dict(type='LoadImage', on_error='skip'), dict(type='PackInputs')],
+    )
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """What an extraction warns of."""
+    lines = []
+    monkeypatch.setattr(
+        extraction, 'print_log', lambda text, **options: lines.append(text)
+    )
+    return lines
+
+
+def brightness(dataset, **options):
+    """Mean grey levels and labels of a data set's images, as of a model."""
+    init_default_scope('mmpretrain')
+    options = dict(batch_size=3, num_workers=0) | options
+    loader = build_eval_loader(dict(dataset=dataset, **options))
+    model = SimpleNamespace(data_preprocessor=lambda batch, training: batch)
+    return extract_features(
+        model, loader, lambda images: images.float().mean((2, 3))[:, :1]
+    )
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('kind', ['plain', 'test_mode', 'joined', 'repeated'])
+def test_damaged_images_are_left_out_with_their_labels(tmp_path, found, kind, workers):
+    # With one batch of which no image is left.
+    dataset = labelled(tmp_path, 8, damaged=(0, 3, 4, 6))
+    wanted = [42, 141, 145, 147]  # the ants go first
+    total = 8
+    if kind == 'test_mode':
+        dataset['test_mode'] = True
+    elif kind == 'joined':
+        dataset = dict(type='ConcatDataset', datasets=[dataset, dict(dataset)])
+        wanted, total = 2 * wanted, 16
+    elif kind == 'repeated':
+        dataset = dict(type='RepeatDataset', times=2, dataset=dataset)
+        wanted, total = 2 * wanted, 16
+    state = np.random.get_state()[1].copy()
+    features, labels = brightness(dataset, num_workers=workers, batch_size=2)
+    assert features.flatten().tolist() == wanted
+    assert labels.tolist() == [int(grey > 100) for grey in wanted]
+    (line,) = found
+    assert line.startswith(f'{total // 2} of {total} images are damaged and left out')
+    # None was drawn in place of another.
+    assert (np.random.get_state()[1] == state).all()
+
+
+def test_whole_images_are_not_spoken_of(tmp_path, found):
+    features, labels = brightness(labelled(tmp_path), drop_last=True)
+    assert features.flatten().tolist() == [40, 42, 141] and labels.tolist() == [0, 0, 1]
+    assert not found
+
+
+def test_nothing_but_damaged_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='None of the 4 images could be read'):
+        brightness(labelled(tmp_path, damaged=range(4)))
+
+
+def test_damage_that_is_not_to_be_skipped_names_the_file(tmp_path):
+    dataset = labelled(tmp_path, damaged=[1])
+    dataset['pipeline'][0] = dict(type='LoadImage')
+    with pytest.raises(OSError, match=r'bee/1\.png: the file is truncated'):
+        brightness(dataset)

@@ -2,6 +2,7 @@
 
 from unittest import mock
 
+import cv2
 import numpy as np
 import pytest
 import safetensors.torch
@@ -17,7 +18,8 @@ from support.released_layouts import bare, random_weights, without
 from support.training import small_model
 from timm.models.swin_transformer import SwinTransformer
 
-from esvit_plugin import get_model, load_backbone
+from esvit_plugin import get_model, load_backbone, prepare_images
+from esvit_plugin.evaluation.images import open_images
 from esvit_plugin.evaluation.loading import network_of
 from esvit_plugin.models.conversion.backbones import backbone_from_released
 from esvit_plugin.models.view_and_regions import split_features
@@ -390,3 +392,21 @@ def test_the_supervised_models_take_both_forms_of_their_checkpoints(
     torch.testing.assert_close(
         found.extract_feat(images), expected, atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize('kind', ['EsViT', 'classifier'])
+def test_images_of_a_camera_are_read_as_in_the_training(tmp_path, kind):
+    cfg = dict(model=small_model()) if kind == 'EsViT' else classifier(VIT)
+    load = dict(type='LoadImage', bit_depth=12)
+    loader = dict(dataset=dict(type='UnlabeledFolder', pipeline=[load]))
+    config, checkpoint, _ = saved(tmp_path, dict(cfg, train_dataloader=loader))
+    path = str(tmp_path / 'camera.png')
+    dark = np.random.default_rng(0).integers(2**12, size=(90, 90, 3), dtype=np.uint16)
+    cv2.imwrite(path, dark)
+    model = load_backbone(config, checkpoint)
+    assert model.bit_depth == load_backbone(str(config), checkpoint).bit_depth == 12
+    found = prepare_images(path, model)
+    torch.testing.assert_close(found, prepare_images(path, model, bit_depth=12))
+    assert found.mean() > prepare_images(path, model, bit_depth=16).mean() + 1
+    ((_, image),) = open_images([path], 64, model.bit_depth)
+    torch.testing.assert_close(prepare_images(image, model, resize=False), found)

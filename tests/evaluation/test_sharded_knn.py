@@ -56,6 +56,16 @@ def as_loader(features, labels, **options):
     )
 
 
+DAMAGED = [0, 1, 8, 9, 10, 11, 12, 13, 14, 15, 22]
+
+
+def damaged(loader):
+    """The loader without some images, also without whole batches."""
+    images = loader.dataset._dataset
+    images[:] = [None if i in DAMAGED else one for i, one in enumerate(images)]
+    return loader
+
+
 def identity(images):
     return images
 
@@ -118,6 +128,14 @@ def work(rank, port, folder, number):
     found['uneven'] = knn_accuracy(MODEL, uneven, (1,), extract=identity)
     found['the same'] = knn_accuracy(MODEL, same, KS[:2], extract=identity)
     found['features'] = extract_features(MODEL, uneven[0], identity)
+    found['damaged'] = knn_accuracy(
+        MODEL,
+        [damaged(one) for one in loaders(cases()['distinct'])],
+        KS,
+        extract=identity,
+    )
+    some = damaged(as_loader(*cases()['distinct'][:2]))
+    found['damaged features'] = extract_features(MODEL, some, identity)
     # 14 images are dealt to the first of 3 processes, 21 to that of 2.
     lossy = as_loader(*cases()['distinct'][:2], drop_last=True)
     with pytest.raises(ValueError, match='each of the 41 images .* left out. Set samp'):
@@ -174,3 +192,18 @@ def test_samplers_that_deal_unevenly_or_not_at_all(results):
         assert found['the same'] == weighted_knn(*distinct, KS[:2])
         assert torch.equal(found['features'][0], few[0])
         assert torch.equal(found['features'][1], few[1])
+
+
+def test_damaged_images_are_left_out_on_all_processes(results):
+    train, train_labels, test, test_labels = cases()['distinct']
+    kept, test_kept = (
+        [i for i in range(len(labels)) if i not in DAMAGED]
+        for labels in (train_labels, test_labels)
+    )
+    expected = weighted_knn(
+        train[kept], train_labels[kept], test[test_kept], test_labels[test_kept], KS
+    )
+    for found in results:
+        assert found['damaged'] == expected
+        assert torch.equal(found['damaged features'][0], train[kept])
+        assert torch.equal(found['damaged features'][1], train_labels[kept])

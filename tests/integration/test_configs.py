@@ -238,3 +238,16 @@ def test_results_are_those_that_the_configs_name():
                     kind = name.replace(' Top 1 Accuracy', '').lower()
                     kind = {'k-nn': 'k-NN', 'top 1 accuracy': 'top-1'}.get(kind, kind)
                     assert f'{value} % {kind}' in text, (model['Name'], name)
+
+
+def test_damaged_images_are_named_in_every_pipeline():
+    for path in sorted(CONFIGS.rglob('*.py')):
+        # Those of other packages' pictures have their own loaders.
+        if not {'detection', 'segmentation'} & set(path.parts):
+            assert 'LoadImageFromFile' not in path.read_text(), path
+    for name in ('finetune_folder', 'finetune_folder_laptop', 'finetune_swin_t'):
+        cfg = load_config(name)
+        for part, on_error in (('train', 'skip'), ('val', None), ('test', None)):
+            load, *others = cfg[f'{part}_dataloader'].dataset.pipeline
+            assert (load.type, load.get('on_error')) == ('LoadImage', on_error), name
+            assert others[-1].type == 'PackInputs'

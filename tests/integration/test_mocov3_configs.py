@@ -221,7 +221,7 @@ def test_fine_tuning_has_deits_recipe(name):
         *('RandAugment', 'RandomErasing', 'PackInputs'),
     ]
     arrays = 'cifar' in name
-    assert steps[0] == ('ArrayToBGR' if arrays else 'LoadImageFromFile')
+    assert steps[0] == ('ArrayToBGR' if arrays else 'LoadImage')
 
 
 def test_tiny_is_fine_tuned_as_mae_lite_but_for_the_layer_decay():

@@ -280,7 +280,8 @@ def test_a_share_that_is_none_is_refused(tmp_path, capsys):
 def test_wrong_queries_and_backbones_are_refused(tmp_path, capsys):
     tool = f'{FOLDER}/attention_maps.py'
     config, checkpoint, _ = saved_model(tmp_path)
-    args = (tool, config, checkpoint, 'moon', '-o', tmp_path / 'out', '--queries')
+    out = ('-o', tmp_path / 'out', '--size=224')
+    args = (tool, config, checkpoint, 'moon', *out, '--queries')
     refused("a query is ROW,COL, e.g. 3,3, or cls: '3'", capsys, *args, '3')
     with pytest.raises(ValueError, match='7,0 lies outside .* rows are 0 to 6'):
         run(*args, '7,0')

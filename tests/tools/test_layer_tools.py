@@ -1,6 +1,7 @@
 """The tools that look at all layers of vision transformers, as a user calls them."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from support.tools import is_drawn, run, saved_model
 from esvit_plugin import load_backbone
 from esvit_plugin.evaluation import attention_spread, layer_cka
 from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.evaluation.options import chosen_size
 
 CKA = 'analysis_tools/cka.py'
 DISTANCE = 'analysis_tools/attention_distance.py'
@@ -156,3 +158,23 @@ def test_mistakes_are_refused(tmp_path, trained, capsys):
     ):
         run(CKA, *trained, config, checkpoint, *PHOTOS, '-o', out)
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_images_are_as_large_as_the_backbones_are_made_for(tmp_path, trained):
+    output = run(DISTANCE, *trained, *PHOTOS[:2], '-o', tmp_path)
+    assert 'Images of 64 px, for which the backbone was made' in output
+    found = json.loads((tmp_path / 'attention_distance.json').read_text())
+    assert found['size'] == 64 and found['grid'] == [4, 4]
+    run(CKA, *trained, *trained, *PHOTOS, '-o', tmp_path)
+    assert json.loads((tmp_path / 'cka.json').read_text())['size'] == 64
+
+
+def test_models_of_several_sizes_need_one(capsys):
+    models = [
+        SimpleNamespace(backbone=SimpleNamespace(img_size=size)) for size in (64, 96)
+    ]
+    with pytest.raises(ValueError, match=r'images of \[64, 96\] px: .* --size'):
+        chosen_size(None, *models)
+    assert chosen_size(80, *models) == 80
+    assert capsys.readouterr().out == 'Images of 80 px\n'

@@ -30,8 +30,9 @@ train_pipeline = [
     ),
     dict(type='PackInputs'),
 ]
+# k-NN leaves out a damaged image, with its label.
 eval_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage', on_error='skip'),
     dict(
         type='ResizeEdge',
         scale=256,

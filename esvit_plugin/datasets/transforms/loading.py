@@ -53,7 +53,7 @@ class LoadImage(LoadImageFromFile):
             no image. 'raise' (default) is an error. 'skip' logs a warning, once per
             file and process, and returns None; the data set then draws another sample
             at random (``max_refetch``). It draws from numpy's global state, so *which*
-            sample depends on the number of workers.
+            sample depends on the number of workers. k-NN leaves the file out instead.
         min_side: Decode a JPEG at 1/2, 1/4 or 1/8 of its size, the smallest that
             leaves the shorter side at least this many pixels. Photographs of more than
             twice this side are decoded in a fraction of the time, smaller ones as

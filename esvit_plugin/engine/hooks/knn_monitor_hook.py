@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...datasets.loaders import build_eval_loader
@@ -25,6 +24,10 @@ class KNNMonitorHook(Hook):
     ``dict(type='EarlyStoppingHook', monitor='knn/top1_k20', rule='greater')`` and
     ``save_best='knn/top1_k20'``, ``rule='greater'`` of a checkpoint hook.
 
+    Damaged images that the pipeline gives up, with ``LoadImage(on_error='skip')``, are
+    left out with a warning. Whatever else fails, the epoch's checkpoint is written
+    before.
+
     Args:
         train_dataloader: Config of the loader of the images that vote, in mmengine's
             form. Its pipeline has no random steps and ends in ``PackInputs``.
@@ -37,6 +40,9 @@ class KNNMonitorHook(Hook):
     Raises:
         ValueError: If ``interval`` is not positive.
     """
+
+    # As CheckpointHook, which comes before it as a default hook.
+    priority = 'VERY_LOW'
 
     def __init__(
         self,
@@ -81,12 +87,18 @@ class KNNMonitorHook(Hook):
             for index in range(len(loader))
         )
 
-        def extract(images: Tensor) -> Tensor:
+        def leave_if_asked() -> None:
             if next(in_all) and recovery is not None:
                 recovery.leave_evaluation(runner)
-            return extract_view(model, images, 'teacher')
 
-        results = knn_accuracy(model, self._loaders, self.ks, self.temperature, extract)
+        results = knn_accuracy(
+            model,
+            self._loaders,
+            self.ks,
+            self.temperature,
+            extract=lambda images: extract_view(model, images, 'teacher'),
+            each_batch=leave_if_asked,
+        )
         network.train()
         scalars = {}
         for k, (top1, top5) in results.items():

@@ -22,9 +22,11 @@ from ...evaluation.attention import (
 from ...evaluation.correspondence import match_views
 from ...evaluation.images import model_inputs
 from ...evaluation.view_pairs import ViewPair, open_pairs
+from ...models.utils import image_size
 from ...visualization.attention import draw_attention
 from ...visualization.correspondence import draw_correspondence
 from ...visualization.figures import check_matplotlib, figure_image
+from ..variables import find_bit_depth
 from .utils import unwrap_model
 
 
@@ -41,7 +43,8 @@ class EsViTVisualizationHook(Hook):
     Args:
         images: Files or folders of images, or names of the photographs that
             scikit-image and scikit-learn bring. Defaults to four of these.
-        size: Side of the images in pixels. Defaults to 224.
+        size: Side of the images in pixels. Defaults to None, what the backbone was made
+            for.
         interval: Epochs between pictures; the last epoch always has some.
             Defaults to 1.
         num_matches: Matches to draw. Defaults to 10.
@@ -57,7 +60,7 @@ class EsViTVisualizationHook(Hook):
     def __init__(
         self,
         images: Sequence[str] = ('astronaut', 'chelsea', 'coffee', 'china'),
-        size: int = 224,
+        size: int | None = None,
         interval: int = 1,
         num_matches: int = 10,
         queries: Sequence[Query] | None = None,
@@ -65,7 +68,7 @@ class EsViTVisualizationHook(Hook):
     ) -> None:
         numbers = dict(size=size, interval=interval, num_matches=num_matches)
         for name, value in numbers.items():
-            if value < 1:
+            if value is not None and value < 1:
                 raise ValueError(
                     f'EsViTVisualizationHook: {name} must be >= 1, got {value}.'
                 )
@@ -91,18 +94,21 @@ class EsViTVisualizationHook(Hook):
             ValueError: If there is no image, or the map has no such query.
         """
         check_matplotlib()
-        self._pairs = list(open_pairs(self.sources, self.size, seed=self.seed))
-        if not self._pairs:
-            raise ValueError(
-                'EsViTVisualizationHook: none of the images could be read: '
-                f'{", ".join(self.sources)}.'
-            )
         model = unwrap_model(runner)
         if not hasattr(model, 'teacher'):
             raise ValueError(
                 'EsViTVisualizationHook draws the teacher of an EsViT, and a '
                 f'{type(model).__name__} has none: leave it out of custom_hooks, and '
                 'draw checkpoints with esvit attention and esvit correspondence.'
+            )
+        size = self.size or image_size(model.teacher['backbone'])
+        depth = find_bit_depth(runner.cfg)
+        pairs = open_pairs(self.sources, size, seed=self.seed, bit_depth=depth)
+        self._pairs = list(pairs)
+        if not self._pairs:
+            raise ValueError(
+                'EsViTVisualizationHook: none of the images could be read: '
+                f'{", ".join(self.sources)}.'
             )
         if self.queries and has_attention(model.teacher['backbone']):
             with _evaluating(model.teacher):

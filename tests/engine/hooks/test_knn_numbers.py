@@ -1,5 +1,7 @@
 """k-NN accuracies in place of those of a validation."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import EarlyStoppingHook, Hook
@@ -64,7 +66,7 @@ def test_the_numbers_of_a_validation_are_left_alone(tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_the_best_is_as_whole_as_others(tmp_path):
-    """It is saved before the hook's own turn in this epoch."""
+    """It is saved after that of the epoch, which then is saved again."""
     checkpoint = dict(save_best='knn/top1_k1', rule='greater')
     runner = build_runner(
         tmp_path,
@@ -87,7 +89,8 @@ def test_a_checkpoint_of_the_best_is_as_whole_as_others(tmp_path):
 
     runner.save_checkpoint = record
     runner.train()
-    assert saved[1][0].startswith('best') and saved[2] == ('epoch_2.pth', True)
+    assert [name for name, _ in saved[:2]] == ['epoch_1.pth', 'epoch_2.pth']
+    assert saved[2][0].startswith('best') and saved[3] == ('epoch_2.pth', True)
     assert all(whole for name, whole in saved if name.startswith('epoch'))
 
 
@@ -129,3 +132,55 @@ def test_classes_are_compared_before_training(tmp_path):
     )
     with pytest.raises(ValueError, match='KNNMonitorHook: .*classes: ant.'):
         runner.train()
+
+
+def on_folder(folder, damaged, on_error):
+    """The hook on a folder of two classes, one image of which is damaged."""
+    for part in ('train', 'val'):
+        for number in range(6):
+            path = folder / part / ('ant', 'bee')[number % 2] / f'{number}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = np.random.default_rng(number).integers(256, size=(64, 64, 3))
+            cv2.imwrite(str(path), image.astype(np.uint8))
+    path = folder / damaged
+    path.write_bytes(path.read_bytes()[:99])
+    load = dict(type='LoadImage', on_error=on_error)
+    loaders = [
+        dict(
+            batch_size=2,
+            num_workers=0,
+            dataset=dict(
+                type='LabeledFolder',
+                data_root=str(folder),
+                data_prefix=part,
+                pipeline=[load, dict(type='PackInputs')],
+            ),
+        )
+        for part in ('train', 'val')
+    ]
+    return KNNMonitorHook(*loaders, interval=1, ks=(1,))
+
+
+@pytest.mark.parametrize('damaged', ['train/ant/2.png', 'val/bee/3.png'])
+def test_a_damaged_image_does_not_end_the_training(tmp_path, damaged):
+    watch = Watch()
+    hooks = [on_folder(tmp_path, damaged, 'skip'), watch, dict(type='EMATeacherHook')]
+    runner = build_runner(tmp_path / 'run', custom_hooks=hooks)
+    runner.train()
+    # Images of val/ are those of train/, of which one is missing in either.
+    shares = [metrics['knn/top1_k1'] for _, metrics in watch.seen]
+    assert len(shares) == 2
+    assert all(share == 100 or 'train' in damaged for share in shares)
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert f'Cannot load the image {tmp_path / damaged}: the file is truncated' in log
+    assert '1 of 6 images are damaged and left out of the evaluation' in log
+
+
+def test_an_error_of_the_evaluation_does_not_cost_the_epoch(tmp_path):
+    hook = on_folder(tmp_path, 'val/bee/3.png', 'raise')
+    runner = build_runner(
+        tmp_path / 'run', custom_hooks=[hook, dict(type='EMATeacherHook')]
+    )
+    with pytest.raises(OSError, match=r'val/bee/3\.png: the file is truncated'):
+        runner.train()
+    assert torch.load(tmp_path / 'run' / 'epoch_1.pth')['meta']['epoch'] == 1

@@ -1,15 +1,18 @@
 import random
 from unittest import mock
 
+import cv2
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from PIL import Image
 from support.backbones import BACKBONES
 from support.training import build_runner, small_model
 
+from esvit_plugin import get_model
 from esvit_plugin.engine.hooks import EsViTVisualizationHook
 
 BUNDLED = ['astronaut', 'moon']
@@ -138,3 +141,15 @@ def test_models_without_a_teacher_are_refused():
     runner = mock.Mock(model=torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match='a Linear has none: leave it out'):
         hook.before_train(runner)
+
+
+def test_images_are_as_those_of_the_training(tmp_path):
+    dark = np.random.default_rng(0).integers(2**12, size=(90, 90, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / 'camera.png'), dark)
+    hook = EsViTVisualizationHook(images=[str(tmp_path / 'camera.png')])
+    model = get_model(small_model())
+    load = dict(type='LoadImage', bit_depth=12)
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(pipeline=[load]))))
+    hook.before_train(mock.Mock(model=model, cfg=cfg))
+    (pair,) = hook._pairs
+    assert pair.views[0].shape == (64, 64, 3) and pair.views[0].mean() > 100
