@@ -4,8 +4,8 @@
 ``python -m torch.distributed.run`` (torchrun). What differs:
 
 * SIGUSR1, which Slurm can send before a time limit, is passed on as SIGTERM, SIGINT and
-  SIGHUP are: to the processes it started, and not to their data loaders. What is ignored
-  (``nohup``) stays ignored.
+  SIGHUP are: to the processes it started, and not to their data loaders. What is
+  ignored (``nohup``) stays ignored.
 * They have ``ESVIT_SHUTDOWN_SECONDS`` (default 120) to write a checkpoint and end. A
   second Ctrl-C ends everything at once. Nothing is left running.
 * Checkpoints bear the job's name, ``ESVIT_JOB``, so that processes that are started

@@ -29,9 +29,7 @@ def test_activation_linear(bias, name):
         torch.testing.assert_close(mine.float(), other, atol=0.05, rtol=0.05)
 
 
-@pytest.mark.parametrize(
-    ('dtype', 'copies'), [(torch.float32, 1), (torch.bfloat16, 2)]
-)
+@pytest.mark.parametrize(('dtype', 'copies'), [(torch.float32, 1), (torch.bfloat16, 2)])
 def test_what_is_kept_for_the_backward_pass(dtype, copies):
     """In bfloat16 a CPU keeps the activation, too."""
     x = torch.randn(4, 50, 6, dtype=dtype, requires_grad=True)
