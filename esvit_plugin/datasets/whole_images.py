@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from ..engine.seeding import NumberedDataset, with_pipelines
+from .seeding import NumberedDataset, with_pipelines
 
 # What a pipeline gives in place of None, for which data sets of mmengine would draw
 # another image, which would then count twice.

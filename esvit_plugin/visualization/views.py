@@ -12,8 +12,8 @@ from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 from torch import Tensor
 
+from ..datasets.seeding import SeededPipeline, making_item
 from ..datasets.transforms.multi_crop import MultiCrop
-from ..engine.seeding import SeededPipeline, making_item
 from .figures import new_figure
 
 if TYPE_CHECKING:

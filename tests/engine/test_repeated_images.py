@@ -9,8 +9,8 @@ import torch
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
+from esvit_plugin.datasets.seeding import SeededPipeline
 from esvit_plugin.engine.hooks.random_state_hook import _transforms, number_items
-from esvit_plugin.engine.seeding import SeededPipeline
 
 CROP = [dict(type='MultiCrop', views=[dict(size=16, num_views=2)])]
 # Draw from the global generators of numpy.

@@ -8,8 +8,8 @@ import torch
 from mmengine.dataset import Compose
 from mmengine.runner import Runner
 
+from esvit_plugin.datasets.seeding import SeededPipeline
 from esvit_plugin.engine.hooks.random_state_hook import _transforms, number_items
-from esvit_plugin.engine.seeding import SeededPipeline
 
 
 class Draw:

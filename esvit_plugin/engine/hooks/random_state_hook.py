@@ -13,7 +13,12 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from ..seeding import NumberedDataset, SeededPipeline, unnumbered, with_pipelines
+from ...datasets.seeding import (
+    NumberedDataset,
+    SeededPipeline,
+    unnumbered,
+    with_pipelines,
+)
 
 _KEY = 'random_states'
 
