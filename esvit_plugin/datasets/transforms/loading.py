@@ -43,7 +43,8 @@ class LoadImage(LoadImageFromFile):
     a file goes unnoticed unless the decoder stops there.
 
     Required key: ``img_path``. Added keys: ``img``, uint8 of shape (H, W, 3) in BGR by
-    default; ``img_shape`` and ``ori_shape``, (H, W) of that array.
+    default; ``img_shape`` and ``ori_shape``, (H, W) of that array. A sample with an
+    ``img`` and no path stays as it is.
 
     Args:
         to_float32: Whether to return float32 instead of uint8. Defaults to False.
@@ -204,6 +205,9 @@ class LoadImage(LoadImageFromFile):
         Raises:
             OSError: If the file is bad and ``on_error`` is 'raise'.
         """
+        if 'img' in results and 'img_path' not in results:
+            # Read already by an inferencer of mmpretrain, which takes out mmcv's step.
+            return results
         try:
             img = self._read(results)
         # Decoders raise whatever they like, SyntaxError and struct.error included.

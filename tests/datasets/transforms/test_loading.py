@@ -149,6 +149,11 @@ def test_data_set_draws_another_sample(tmp_path):
     assert dataset[0]['img_path'].endswith('b.jpg')
 
 
+def test_an_image_in_memory_stays_as_it_is():
+    results = dict(img=np.zeros((4, 5, 3), np.uint8), img_shape=(4, 5))
+    assert LoadImage()(dict(results)) == results
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="'raise' or 'skip'.*'ignore'"):
         LoadImage(on_error='ignore')
