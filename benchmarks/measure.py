@@ -75,8 +75,9 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
         One dict per variant: ``name``, ``time``, the median of the rounds in s,
         ``ratio``, the median of the ratios to the first variant's time in the same
         round, ``spread``, the distance between the quartiles of these, ``products``,
-        the seconds of the matrix products alone, ``peak``, the highest memory of the
-        process or device in MiB, and ``extra``, by how much the steps raised it.
+        the seconds of the matrix products alone, ``others``, those of all other
+        operations, ``peak``, the highest memory of the process or device in MiB, and
+        ``extra``, by how much the steps raised it.
     """
     names = [name for name in args.only or variants if name in variants]
     spawn = get_context('spawn')
@@ -92,7 +93,7 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
                 for _ in range(args.rounds)
             ]
             memory = [worker.submit(_memories).result() for worker in workers]
-            products = [worker.submit(_products).result() for worker in workers]
+            parts = [worker.submit(_parts).result() for worker in workers]
         except BrokenProcessPool:
             raise SystemExit(
                 'A process was killed, probably for lack of memory: all variants hold '
@@ -100,7 +101,7 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
             ) from None
     rows = []
     for name, times, seconds, high in zip(
-        names, zip(*rounds, strict=True), products, memory, strict=True
+        names, zip(*rounds, strict=True), parts, memory, strict=True
     ):
         ratios = [t / first[0] for t, first in zip(times, rounds, strict=True)]
         low, upper = ratios * 2 if len(ratios) == 1 else quantiles(ratios, n=4)[::2]
@@ -110,7 +111,7 @@ def measure(args: argparse.Namespace, variants: Mapping[str, Variant]) -> list[d
                 time=median(times),
                 ratio=median(ratios),
                 spread=upper - low,
-                products=seconds,
+                **seconds,
                 **high,
             )
         )
@@ -122,12 +123,13 @@ def show(rows: Sequence[Mapping[str, Any]], base: str, title: str = '') -> None:
     first = next((row for row in rows if row['name'] == base), rows[0])
     print(f'\n{title}'.rstrip())
     print(
-        f'{"":34}{"time":>9}{"ratio":>7}{"products":>10}'
+        f'{"":34}{"time":>9}{"ratio":>7}{"products":>10}{"others":>9}'
         f'{"peak":>10}{"ratio":>7}{"extra":>10}{"ratio":>7}'
     )
     for row in rows:
         cells = [f'{row["name"]:34}', f'{row["time"]:8.3f}s']
         cells.append(f'{row["ratio"] / first["ratio"]:7.2f}{row["products"]:9.3f}s')
+        cells.append(f'{row["others"]:8.3f}s')
         for key in ('peak', 'extra'):
             cells.append(f'{row[key]:7.0f}MiB{row[key] / max(first[key], 1):7.2f}')
         print(''.join(cells), flush=True)
@@ -155,34 +157,35 @@ def _step() -> float:
     return time.perf_counter() - start
 
 
-class _ProductTimer(TorchDispatchMode):
-    """Adds up the time of the matrix products, each of them timed by itself.
+class _Timer(TorchDispatchMode):
+    """Adds up the times of matrix products and others, each of them timed by itself.
 
-    Fused attention counts as one, with its softmax.
+    Fused attention counts as a product, with its softmax. What Python takes is left
+    out, and between operations of a GPU nothing overlaps.
     """
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.device = device
-        self.seconds = 0.0
+        self.seconds = dict(products=0.0, others=0.0)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         name = func.overloadpacket.__name__.rstrip('_')
-        if name not in PRODUCTS and not name.startswith('_scaled_dot_product'):
-            return func(*args, **kwargs or {})
+        is_product = name in PRODUCTS or name.startswith('_scaled_dot_product')
         _synchronize(self.device)
         start = time.perf_counter()
         result = func(*args, **kwargs or {})
         _synchronize(self.device)
-        self.seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        self.seconds['products' if is_product else 'others'] += seconds
         return result
 
 
-def _products() -> float:
-    """In a worker: the seconds of the products of a step."""
-    with _ProductTimer(_worker['device']) as timer:
+def _parts() -> dict[str, float]:
+    """In a worker: the seconds of a step's products, and of its other operations."""
+    with _Timer(_worker['device']) as timer:
         _worker['step']()
     return timer.seconds
 
