@@ -87,3 +87,5 @@ train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()
 custom_hooks = [dict(type='RandomStateHook')]
+# Each process draws mixup, CutMix and stochastic depth of its own.
+randomness = dict(diff_rank_seed=True)

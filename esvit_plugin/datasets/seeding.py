@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmpretrain.datasets.samplers import RepeatAugSampler
 from torch.utils.data import get_worker_info
 
 # Which item of a wrapped data set is being made.
@@ -51,8 +52,40 @@ class NumberedDataset:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> Any:
-        with making_item(int(index) % len(self)):
-            return self._dataset[index]
+        place = int(index) % len(self)
+        # Those of ``NumberedRepeats`` go on beyond the end.
+        with making_item(max(int(index), place)):
+            return self._dataset[place]
+
+
+class NumberedRepeats:
+    """A sampler of repeated augmentation, with an index of its own for each repeat.
+
+    mmpretrain's ``RepeatAugSampler`` gives the repeats of an image to different
+    processes, where they would get the same draws. The repeats of image i of N are
+    i, i + N, i + 2 N... here, which ``NumberedDataset`` reads.
+
+    Args:
+        sampler: The sampler, whose attributes are those of this one, too.
+    """
+
+    def __init__(self, sampler: RepeatAugSampler) -> None:
+        self._sampler = sampler
+
+    def __getattr__(self, name: str) -> Any:
+        if name == '_sampler' or name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self._sampler, name)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        sampler = self._sampler
+        for number, index in enumerate(sampler):
+            # Repeats lie side by side, and are dealt out to the processes in turn.
+            place = sampler.rank + number * sampler.world_size
+            yield index + place % sampler.num_repeats * len(sampler.dataset)
 
 
 def with_pipelines(dataset: Any) -> Iterator[Any]:
@@ -80,7 +113,8 @@ def unnumbered(dataset: Any) -> Any:
 class SeededPipeline:
     """A pipeline whose random numbers follow from (seed, epoch, ``sample_idx``).
 
-    In a ``NumberedDataset`` they follow from the item's index there, too, and the
+    In a ``NumberedDataset`` they follow from the item's index there, too (of a repeat
+    in repeated augmentation, that of ``NumberedRepeats``), and the
     sample has it as ``item_idx`` for transforms with generators of their own.
 
     Transforms of mmcv, mmpretrain and torchvision draw from the global generators of

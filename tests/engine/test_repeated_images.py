@@ -8,10 +8,12 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.datasets.samplers import repeat_aug
 
 from esvit_plugin.datasets.seeding import SeededPipeline
 from esvit_plugin.engine.hooks.random_state_hook import _transforms, number_items
 
+DEFAULT = dict(type='DefaultSampler', shuffle=False)
 CROP = [dict(type='MultiCrop', views=[dict(size=16, num_views=2)])]
 # Draw from the global generators of numpy.
 MMPRETRAIN = [
@@ -66,7 +68,7 @@ def as_views(inputs):
     return inputs if isinstance(inputs, torch.Tensor) else inputs[0]
 
 
-def epoch_of(dataset, epoch=0, workers=0, **options):
+def epoch_of(dataset, epoch=0, workers=0, sampler=DEFAULT, **options):
     """The files and views of an epoch, in order."""
     init_default_scope('mmpretrain')
     loader = Runner.build_dataloader(
@@ -74,7 +76,7 @@ def epoch_of(dataset, epoch=0, workers=0, **options):
             batch_size=1,
             num_workers=workers,
             dataset=dataset,
-            sampler=dict(type='DefaultSampler', shuffle=False),
+            sampler=sampler,
             collate_fn=dict(type='default_collate'),
             **options,
         ),
@@ -151,3 +153,23 @@ def test_the_data_set_answers_as_the_one_it_wraps(folder):
     number_items(loader)
     assert loader.dataset is not inner and loader.dataset._dataset is inner
     assert loader.dataset.metainfo == inner.metainfo and len(loader.dataset) == 8
+
+
+@pytest.mark.parametrize('steps', [CROP, MMPRETRAIN], ids=['MultiCrop', 'mmpretrain'])
+@pytest.mark.parametrize('processes', [1, 2, 3])
+def test_repeats_of_an_image_have_views_of_their_own(
+    folder, monkeypatch, steps, processes
+):
+    """Each process gets a third of its share, as in the program of DeiT."""
+
+    def share(rank):
+        monkeypatch.setattr(repeat_aug, 'get_dist_info', lambda: (rank, processes))
+        sampler = dict(type='RepeatAugSampler', shuffle=True, num_repeats=3)
+        return epoch_of(plain(folder, steps), sampler=sampler)
+
+    items = [item for rank in range(processes) for item in share(rank)]
+    assert len(items) >= 4
+    # Some of the four images come twice or three times.
+    assert len({index for _, index, _ in items}) == 2
+    assert len({views.numpy().tobytes() for *_, views in items}) == len(items)
+    assert torch.equal(views_of(share(0)), views_of(items[: len(share(0))]))

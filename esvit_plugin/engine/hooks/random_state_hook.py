@@ -10,11 +10,13 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.datasets.samplers import RepeatAugSampler
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
 
 from ...datasets.seeding import (
     NumberedDataset,
+    NumberedRepeats,
     SeededPipeline,
     unnumbered,
     with_pipelines,
@@ -32,8 +34,8 @@ class RandomStateHook(Hook):
       that stochastic depth and everything else random goes on where it stopped.
     - Transforms draw by seed, epoch and sample: ``MultiCrop`` is told seed and epoch,
       for others the global generators are seeded before each image
-      (``SeededPipeline``). In a ``RepeatDataset`` or the like each copy of an image
-      has draws of its own (``NumberedDataset``).
+      (``SeededPipeline``). In a ``RepeatDataset`` or the like, and in repeated
+      augmentation, each copy of an image has draws of its own (``NumberedDataset``).
     - Data loaders and validation do not touch the training's random stream.
 
     With an iteration-based loop only the last point holds.
@@ -136,6 +138,8 @@ def _transforms(dataset: Any) -> list[Any]:
 def number_items(loader: DataLoader) -> None:
     """Seed the pipelines of a loader's data set, by item where it is a wrapped one.
 
+    Each repeat of an image in repeated augmentation is an item, too.
+
     Args:
         loader: The loader; its workers have not started.
     """
@@ -144,8 +148,12 @@ def number_items(loader: DataLoader) -> None:
     for part in inner:
         if not isinstance(part.pipeline, SeededPipeline):
             part.pipeline = SeededPipeline(part.pipeline)
+    repeats = isinstance(loader.sampler, RepeatAugSampler)
+    batches: Any = loader.batch_sampler
+    if repeats and not isinstance(batches.sampler, NumberedRepeats):
+        batches.sampler = NumberedRepeats(batches.sampler)
     is_numbered = isinstance(loader.dataset, NumberedDataset)
-    if not is_numbered and any(part is not dataset for part in inner):
+    if not is_numbered and (repeats or any(part is not dataset for part in inner)):
         # A DataLoader does not let it be exchanged.
         object.__setattr__(loader, 'dataset', NumberedDataset(loader.dataset))
 
