@@ -132,7 +132,7 @@ def warn_of_skipped(owner: str, skipped: list[str]) -> None:
 
 
 def log_of_images(message: str, level: int = logging.INFO) -> None:
-    """Log a message about the files of a data set, in torchrun's first process only.
+    """Log a message about the files of a data set, in the first process only.
 
     The processes read their images before they are joined, and all find the same.
 
@@ -140,7 +140,8 @@ def log_of_images(message: str, level: int = logging.INFO) -> None:
         message: The message.
         level: Its level. Defaults to ``logging.INFO``.
     """
-    if os.environ.get('RANK', '0') in ('', '0'):
+    rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
+    if rank in (None, '', '0'):
         print_log(message, 'current', level)
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -58,6 +59,12 @@ def run_tool(main: Callable[[], object]) -> None:
         main()
     except KeyboardInterrupt as error:
         raise SystemExit(130) from error
+    except SystemExit as error:
+        # A launcher ends the others when the first has ended, and its signal would
+        # take the place of the exit code that says why.
+        if isinstance(error.code, int) and error.code > 128:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
     except Exception as error:
         report(describe(error), error)
         raise SystemExit(1) from error

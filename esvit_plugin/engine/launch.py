@@ -52,6 +52,12 @@ def check_launcher(launcher: str) -> None:
         ValueError: If what it tells its processes is missing, or no number where it
             must be one; the message says how to start.
     """
+    number = os.environ.get('WORLD_SIZE')
+    if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ and number != '1':
+        raise ValueError(
+            f'torchrun started {number} processes, which would all do the same, as '
+            '--launcher is none. Add --launcher pytorch.'
+        )
     names, remedy = LAUNCHERS[launcher]
     missing = [name for name in names if not os.environ.get(name)]
     if missing:

@@ -1,12 +1,13 @@
 """A training loop that goes on inside an epoch."""
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
-from mmengine.dist import get_world_size
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -93,6 +94,30 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             loader, processes = self.dataloader, get_world_size()
             images = len(loader.dataset)
             raise no_iteration(images, loader.batch_size, processes, loader.drop_last)
+        self._compare_processes()
+
+    def _compare_processes(self) -> None:
+        """Refuse images of which the processes have not as many.
+
+        With other numbers of batches some would wait for the others, and a sampler
+        that deals images out would repeat some and miss others.
+        """
+        loader: Any = self.dataloader
+        is_dealt = hasattr(loader.sampler, 'world_size')
+        sizes = len(loader.dataset) if is_dealt else None, len(loader)
+        found = all_gather_object((sizes, socket.gethostname()))
+        if len({sizes for sizes, _ in found}) > 1:
+            # On one machine the processes themselves may differ.
+            places = [f'process {i} on {host}' for i, (_, host) in enumerate(found)]
+            least, most = min(found), max(found)
+            low, high = (places[found.index(one)] for one in (least, most))
+            unit = 'images' if least[0][0] != most[0][0] else 'batches'
+            numbers = [one[0][unit == 'batches'] for one in (least, most)]
+            raise ValueError(
+                f'train_dataloader: {low} has {numbers[0]} {unit}, {high} '
+                f'{numbers[1]}: give all the same images, and a sampler that gives '
+                'all as many batches.'
+            )
 
     def run_epoch(self) -> None:
         """Train one epoch, or the rest of it."""

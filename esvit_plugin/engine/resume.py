@@ -1,6 +1,7 @@
 """Where a run goes on: the checkpoint, the position in it, and the schedules."""
 
 import os
+import socket
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -8,7 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.optim import Optimizer
@@ -170,18 +176,39 @@ def agree(function: Callable[..., str | None], *args: Any, **kwargs: Any) -> str
         **kwargs: Its arguments.
 
     Raises:
-        ValueError: If it raises one.
+        ValueError: If it raises one, in all processes.
+        OSError: Likewise.
     """
     answer: list[Any] = [None, None]
     if is_main_process():
         try:
             answer[0] = function(*args, **kwargs)
-        except ValueError as error:
-            answer[1] = str(error)
+        except (ValueError, OSError) as error:
+            answer[1] = error
     broadcast_object_list(answer)
     if answer[1] is not None:
-        raise ValueError(answer[1])
+        raise answer[1]
     return answer[0]
+
+
+def check_shared(path: str | None) -> None:
+    """Refuse a checkpoint that is not there on all machines; all processes must ask.
+
+    Args:
+        path: The checkpoint; None if there is none.
+
+    Raises:
+        ValueError: If so, in all processes.
+    """
+    if path is None:
+        return
+    found = all_gather_object((socket.gethostname(), os.path.isfile(path)))
+    lacking = sorted({host for host, is_there in found if not is_there})
+    if lacking:
+        raise ValueError(
+            f'--resume: {path} is not there on {", ".join(lacking)}. All machines must '
+            'share the work folder: give one with --work-dir, or copy it to each.'
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, master_only
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
@@ -30,6 +31,7 @@ from .resume import (
     Position,
     agree,
     check_resumable,
+    check_shared,
     describe_changes,
     find_position,
     newest_checkpoint,
@@ -208,6 +210,18 @@ class EsViTRunner(Runner):
             )
         return super().wrap_model(model_wrapper_cfg, model)
 
+    def build_evaluator(self, evaluator: Evaluator | dict | list) -> Evaluator:
+        """Build the evaluator; processes send each other their results.
+
+        mmengine's default is files below the current folder, which machines need not
+        share.
+        """
+        built = super().build_evaluator(evaluator)
+        for metric in built.metrics if self.distributed else ():
+            if metric.collect_device == 'cpu' and metric.collect_dir is None:
+                metric.collect_device = 'gpu'  # by the backend, gloo as well
+        return built
+
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop, by default one that can begin inside an epoch."""
         if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch'):
@@ -274,6 +288,7 @@ class EsViTRunner(Runner):
         folders, given = _checkpoint_folders(self), self._load_from
         if given is None or self._resume == 'auto':
             newest = agree(newest_checkpoint, *folders)
+            check_shared(newest)
             if newest is None:
                 begin = f' with the weights of {given}' if given else ''
                 self.logger.info(
@@ -288,6 +303,7 @@ class EsViTRunner(Runner):
             return given
         # Its own checkpoints are further than the one that it began with.
         newest = agree(newest_checkpoint, *folders, jobs=jobs) if jobs else None
+        check_shared(newest)
         if newest is not None:
             self.logger.info(f'Started again, so {newest} counts, not {given}.')
         elif not jobs:
