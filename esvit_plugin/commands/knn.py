@@ -108,7 +108,7 @@ def check_folder_option(
     """
     given = [name for name in options or {} if name.split('.')[-1] == 'data_root']
     roots = [n['data_root'] for _, n in dicts(loaders) if n.get('data_root')]
-    if given != ['data_root'] or cfg.data_root in roots:
+    if given != ['data_root'] or not roots or cfg.data_root in roots:
         return
     places = [
         f'{path}.dataset.data_root=...'

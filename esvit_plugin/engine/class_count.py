@@ -182,8 +182,11 @@ def check_labels(name: str, dataset: Any, num_classes: int) -> None:
     dataset = getattr(dataset, 'dataset', dataset)
     if not isinstance(dataset, CustomDataset) or not dataset.with_label:
         return
+    if not dataset.ann_file and len(dataset.CLASSES or ()) <= num_classes:
+        return  # of folders
     for record in map(dataset.get_data_info, range(len(dataset))):
-        if not 0 <= record['gt_label'] < num_classes:
+        label = record.get('gt_label')
+        if isinstance(label, int) and not 0 <= label < num_classes:
             source = f' in {printable(dataset.ann_file)}' if dataset.ann_file else ''
             raise ValueError(
                 f'{name}: the image {printable(record["img_path"])} has the label '

@@ -360,8 +360,9 @@ def _check_values(path: str, node: Mapping) -> None:
             raise ValueError(
                 f'{setting} must be the name of a file or folder, got {value!r}.'
             )
-        # Some data sets take several lists.
-        if isinstance(value, list | tuple) and name != 'ann_file':
+        # Some data sets take several lists; a variable may be for anything.
+        is_used = path or name in ('load_from', 'work_dir')
+        if isinstance(value, list | tuple) and name != 'ann_file' and is_used:
             raise ValueError(
                 f'{setting} must be the name of one file or folder, got {value!r}: '
                 'name one; a name in brackets is given as ./[...]'

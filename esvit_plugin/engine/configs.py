@@ -22,6 +22,7 @@ from .variables import reach_copies, spread_bit_depth
 CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
 # Settings that name files and folders.
 LOCATIONS = {*PATHS, 'data_prefix', 'tsv_file', 'zip_file', 'selection', 'out_dir'}
+LOCATIONS |= {'label_file', 'label_map', 'lineidx'}
 CONFIG_ENDINGS = ('.py', '.json', '.yaml', '.yml')
 
 
@@ -145,7 +146,8 @@ def _replace_data_root(cfg: Config, old: set[str]) -> None:
             node['data_root'] = cfg.data_root
         if path.split('.')[0].endswith('_evaluator'):
             for name, value in node.items():
-                node[name] = _moved(value, old, cfg.data_root)
+                if not name.startswith('out'):  # where results go
+                    node[name] = _moved(value, old, cfg.data_root)
 
 
 def _moved(value: Any, old: set[str], new: Any) -> Any:

@@ -11,6 +11,8 @@ from .configs import LOCATIONS
 # A dict, also in a list; read as mmengine does it would be a string. Braces alone may
 # be of a file's name, as in epoch_{}.pth.
 _DICT = re.compile(r"""(?:^|[\[(,])['"\s]*(?:dict\(|\{.*\}['"\s]*(?:$|[\]),]))""")
+# Settings of paths that may be several, where a comma parts them without brackets, too.
+_SEVERAL = ('ann_file', 'tsv_file', 'zip_file', 'label_file', 'lineidx')
 _BRACKETS = (('[', ']'), ('(', ')'))
 
 
@@ -36,7 +38,7 @@ class SettingsAction(argparse.Action):
                     'or in a config file.'
                 )
             try:
-                found[name] = _read_path(value) if is_path else read_value(value)
+                found[name] = _read_path(name, value) if is_path else read_value(value)
             except (ValueError, RecursionError):
                 raise ValueError(
                     f'{option} {text}: the value cannot be read; look at its '
@@ -85,11 +87,13 @@ def _is_path(name: str) -> bool:
     return is_item or last in LOCATIONS
 
 
-def _read_path(text: str) -> Any:
+def _read_path(name: str, text: str) -> Any:
     """A path as it is, without quotes around it; also None, or a list in brackets."""
     text = text.strip()
     if (text[:1], text[-1:]) in _BRACKETS:
         return read_value(text)
     if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':
         return text[1:-1]
+    if ',' in text and name.split('.')[-1] in _SEVERAL:
+        return [part.strip() for part in text.split(',')]
     return None if text == 'None' else text

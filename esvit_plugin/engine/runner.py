@@ -83,12 +83,14 @@ class EsViTRunner(Runner):
         from .config_checks import check_channels, check_config
         from .configs import drop_late_schedules, expand_home, spread_data_root
         from .data_folders import check_data_given
+        from .variables import spread_bit_depth
 
         check_config(cfg)
         check_channels(cfg)
         if isinstance(cfg, Config):
             # mmpretrain's programs have not done it.
             spread_data_root(cfg)
+            spread_bit_depth(cfg, {})
             check_data_given(cfg, [cfg.get(name) for name in runner_names()])
         expand_home(cfg)
         drop_late_schedules(cfg)

@@ -67,14 +67,14 @@ def spread_bit_depth(cfg: Config, options: Mapping[str, Any]) -> None:
         options: Of ``--cfg-options``, by dotted name.
 
     Raises:
-        ValueError: If there is the variable, and no step loads images.
+        ValueError: If there is the option, and no step loads images.
     """
     is_given = 'bit_depth' in options
     depth = options['bit_depth'] if is_given else cfg.get('bit_depth')
     if depth is None and not is_given:
         return
     steps = [*_loading_steps(cfg._cfg_dict)]
-    if not steps:
+    if is_given and not steps:
         raise ValueError(
             f'bit_depth={depth!r}: {cfg.filename or "the config"} has no LoadImage or '
             'LoadImageFromBytes, which take it; put one first in its pipelines.'
@@ -96,6 +96,15 @@ def find_bit_depth(cfg: Mapping[str, Any] | Config | None) -> int | None:
 
 
 def _loading_steps(node: Any) -> Iterator[dict]:
-    for _, step in dicts(node):
-        if type_name(step) in ('LoadImage', 'LoadImageFromBytes'):
-            yield step
+    return (step for _, step in dicts(node) if takes_bit_depth(step))
+
+
+def takes_bit_depth(step: Mapping[str, Any]) -> bool:
+    """Whether a step of a pipeline loads images in a way that knows their bits.
+
+    Args:
+        step: Its config.
+    """
+    is_opencv = step.get('imdecode_backend', 'cv2') == 'cv2'
+    is_loading = type_name(step) in ('LoadImage', 'LoadImageFromBytes')
+    return is_loading and is_opencv and step.get('color_type') != 'unchanged'

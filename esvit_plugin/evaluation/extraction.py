@@ -3,12 +3,19 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather, get_rank, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather,
+    all_gather_object,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
 from mmpretrain.structures import DataSample
@@ -16,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..datasets.labels import MAX_CLASSES
-from ..datasets.paths import printable
+from ..datasets.paths import NUM_NAMED, printable
 from ..datasets.whole_images import WholeImages
 
 # A log gets a line of progress after so many seconds.
@@ -184,13 +191,19 @@ def extract_shard(
     bank = FeatureBank(len(loader.sampler))  # type: ignore[arg-type]
     metainfo = getattr(loader.dataset, 'metainfo', None) or {}
     num_classes = len(metainfo.get('classes') or ()) or MAX_CLASSES
-    extract = extract or model.extract_feat
+    extract, fault = extract or model.extract_feat, ''
     for batch, found in run_batches(model, loader, extract, each_batch=each_batch):
         samples = batch['data_samples']
         indices = dealt[len(bank) : len(bank) + len(samples)]
         if knows_index:
             indices = torch.tensor([sample.sample_idx for sample in samples])
-        labels = _labels(samples, num_classes)
+        try:
+            labels = _labels(samples, num_classes)
+        except ValueError as error:
+            if get_world_size() == 1:
+                raise
+            # The others wait for this process until the end.
+            labels, fault = torch.full((len(samples),), -1), fault or str(error)
         bank.append(features=found, labels=labels, indices=indices)
     features, labels = bank['features'], bank['labels']
     indices = bank['indices'].long()
@@ -200,9 +213,12 @@ def extract_shard(
         int((dealt % get_world_size() == get_rank()).sum()),
         int(own.sum()),
         features.shape[1] if len(bank) else 0,
+        bool(fault),
     )
     gathered = torch.stack(all_gather(torch.tensor(numbers)))
-    missing, shares, sizes, widths = gathered.T.tolist()
+    missing, shares, sizes, widths, faults = gathered.T.tolist()
+    if any(faults):
+        raise ValueError(next(filter(None, all_gather_object(fault))))
     size = len(loader.dataset)  # type: ignore[arg-type]
     if get_world_size() > 1 and (any(missing) or sum(shares) != size):
         raise ValueError(
@@ -211,7 +227,10 @@ def extract_shard(
             "out. Set sampler=dict(type='DefaultSampler', shuffle=False), "
             'drop_last=False.'
         )
-    warn_of_damaged(sum(shares) - sum(sizes), sum(shares))
+    if sizes != shares:
+        left_out = set(dealt.tolist()) - set(indices.tolist())
+        names = all_gather_object(names_of(loader.dataset, left_out))
+        warn_of_damaged(sum(shares) - sum(sizes), sum(shares), sum(names, []))
     if not len(bank):
         features, labels = torch.empty(0, max(widths)), indices
     if own.all():  # without a copy
@@ -219,25 +238,36 @@ def extract_shard(
     return Shard(features[own], labels[own], indices[own], sizes)
 
 
-def warn_of_damaged(number: int, total: int) -> None:
+def names_of(dataset: Any, indices: Iterable[int]) -> list[str]:
+    """The first files of some images of a data set, where it tells them.
+
+    Args:
+        dataset: The data set.
+        indices: Of the images.
+    """
+    look_up: Any = getattr(dataset, 'get_data_info', lambda index: {})
+    paths = (look_up(index).get('img_path', '') for index in sorted(indices))
+    return [printable(str(path)) for path in islice(filter(None, paths), NUM_NAMED)]
+
+
+def warn_of_damaged(number: int, total: int, names: Sequence[str]) -> None:
     """Say how many images a loader has left out.
 
     Args:
         number: How many.
         total: Of how many.
+        names: Some of their files.
 
     Raises:
         ValueError: If these are all.
     """
+    some = f', among them {", ".join(names[:NUM_NAMED])}' if names else ''
     if number and number == total:
-        raise ValueError(
-            f'None of the {total} images could be read; the log names each with its '
-            'damage.'
-        )
+        raise ValueError(f'None of the {total} images could be read{some}.')
     if number and is_main_process():
         print_log(
-            f'{number} of {total} images are damaged and left out of the evaluation; '
-            'the log names them.',
+            f'{number} of {total} images are damaged and left out of the evaluation'
+            f'{some}.',
             logger='current',
             level=logging.WARNING,
         )

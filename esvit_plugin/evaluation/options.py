@@ -5,7 +5,7 @@ import os
 
 from ..engine.cli import check_output_folder
 from ..engine.options import add_config_options, add_settings_option
-from ..models.utils import image_size
+from ..models.utils import picture_size
 from .frozen import FrozenBackbone
 from .loading import CONFIG_HELP
 
@@ -48,7 +48,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         help='files, folders, or names of bundled photographs',
     )
     parser.add_argument('-o', '--out', required=True, help='folder to write into')
-    parser.add_argument('--size', type=int, help=SIZE_HELP)
+    parser.add_argument('--size', type=int, help=f'{SIZE_HELP}, but at least 224')
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
@@ -63,21 +63,21 @@ def chosen_size(size: int | None, *models: FrozenBackbone) -> int:
     """The side of the images, which is printed.
 
     Args:
-        size: That of the command line; None, what the backbones were made for.
+        size: That of the command line; None, what the backbones were made for, but at
+            least 224: the last map of fewer pixels has hardly any regions.
         *models: The models that see them.
 
     Raises:
         ValueError: If none is given, and the backbones were made for different sizes.
     """
-    sizes = {size or image_size(model.backbone) for model in models}
+    sizes = {size or picture_size(model.backbone) for model in models}
     if len(sizes) > 1:
         raise ValueError(
             f'The backbones were made for images of {sorted(sizes)} px: give one '
             'with --size.'
         )
     (side,) = sizes
-    why = '' if size else ', for which the backbone was made'
-    print(f'Images of {side} px{why}')
+    print(f'Images of {side} px' + ('' if size else '; --size is another'))
     return side
 
 

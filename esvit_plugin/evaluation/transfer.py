@@ -19,9 +19,10 @@ from ..engine.class_count import check_datasets
 from ..engine.config_checks import dicts
 from ..engine.configs import CONFIGS, load_config
 from ..engine.configs import config_path as named_config
+from ..engine.variables import takes_bit_depth
 from ..models.utils import image_size
 from ..type_names import type_name
-from .extraction import FeatureBank, run_batches, warn_of_damaged
+from .extraction import FeatureBank, names_of, run_batches, warn_of_damaged
 from .frozen import FrozenBackbone
 from .logistic_regression import IGNORED, logistic_probe
 
@@ -152,7 +153,8 @@ def evaluate(
         for batch, features in run_batches(model, batches, extract, show_progress=True):
             rows = [sample.sample_idx for sample in batch['data_samples']]
             bank.append(features=features, rows=torch.tensor(rows))
-        warn_of_damaged(len(dataset) - len(bank), len(dataset))
+        left_out = set(range(len(dataset))) - set(bank['rows'].tolist())
+        warn_of_damaged(len(left_out), len(dataset), names_of(dataset, left_out))
         feats.append(bank['features'].numpy())
         labels[number] = labels[number][bank['rows'].numpy()]
     print(f'{cfg.name}: fitting, which may take minutes', flush=True)
@@ -173,21 +175,28 @@ def prepared_as(cfg: Config, size: int, bit_depth: int | None) -> tuple[Config, 
     """The config of a data set with images as a model was trained on them.
 
     Args:
-        cfg: The config. Steps that resize to its ``size``, or crop it, are changed.
+        cfg: The config. Its steps that resize and crop are changed where its ``size``
+            is that of all.
         size: The side instead.
         bit_depth: Of files of 16 bits, for steps that load by OpenCV and have none.
 
     Returns:
         The new config, and whether a step has the size.
     """
-    cfg, is_sized = copy.deepcopy(cfg), False
-    for _, step in dicts([cfg[split] for split in SPLITS]):
-        for kind, name in (('ResizeEdge', 'scale'), ('CenterCrop', 'crop_size')):
-            if type_name(step) == kind and step.get(name) == cfg.get('size'):
-                step[name], is_sized = size, True
-        is_opencv = step.get('imdecode_backend', 'cv2') == 'cv2'
-        if type_name(step) == 'LoadImage' and is_opencv:
-            step.setdefault('bit_depth', bit_depth)
+    cfg = copy.deepcopy(cfg)
+    steps = [step for _, step in dicts([cfg[split] for split in SPLITS])]
+    sized = [
+        (step, name)
+        for step in steps
+        for kind, name in (('ResizeEdge', 'scale'), ('CenterCrop', 'crop_size'))
+        if type_name(step) == kind
+    ]
+    # One that resizes to more than it crops keeps its own sizes.
+    is_sized = {step[name] for step, name in sized} == {cfg.get('size')}
+    for step, name in sized if is_sized else ():
+        step[name] = size
+    for step in filter(takes_bit_depth, steps):
+        step.setdefault('bit_depth', bit_depth)
     return cfg, is_sized
 
 

@@ -67,3 +67,14 @@ def image_size(backbone: nn.Module) -> int:
         or 224
     )
     return min(size) if isinstance(size, Sequence) else size
+
+
+def picture_size(backbone: nn.Module) -> int:
+    """The side of images to look at: ``image_size``, but at least 224.
+
+    The last map of fewer pixels has hardly any regions to match or to attend to.
+
+    Args:
+        backbone: The backbone.
+    """
+    return max(224, image_size(backbone))

@@ -145,7 +145,7 @@ PATHS = [
     'load_from',
     'work_dir',
     'model.backbone.init_cfg.checkpoint',
-    'train_dataloader.dataset.ann_file',
+    'train_dataloader.dataset.label_map',
     'train_dataloader.dataset.data_prefix',
     'train_dataloader.dataset.data_prefix.img_path',
     'train_dataloader.dataset.zip_file.0',
@@ -163,6 +163,11 @@ def test_paths_are_what_they_are(name):
     assert options(f'{name}=[/a b/c.zip, d]') == {name: ['/a b/c.zip', 'd']}
     with pytest.raises(ValueError, match='a dict is given by its parts'):
         options(f'{name}=dict(a=1)')
+    # As in mmengine, but with the spaces in names
+    several = 'train_dataloader.dataset.ann_file'
+    assert options(f'{several}=/a b/c.txt, 2024') == {several: ['/a b/c.txt', '2024']}
+    assert options(f'{several}="/a, b.txt"') == {several: '/a, b.txt'}
+    assert options(f'{several}=/a b.txt') == {several: '/a b.txt'}
     # Settings of what is named alike
     assert options('default_hooks.checkpoint.interval=2') == {
         'default_hooks.checkpoint.interval': 2

@@ -1,7 +1,10 @@
 """``--cfg-options`` of a config's variables."""
 
 import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
 
+from esvit_plugin.engine import EsViTRunner
 from esvit_plugin.engine.config_checks import dicts
 from esvit_plugin.engine.configs import config_path, load_config
 from esvit_plugin.engine.variables import find_bit_depth
@@ -137,6 +140,16 @@ def test_a_bit_depth_reaches_all_that_load_images(name, tmp_path, capfd):
     assert depths(load_config(str(path))) == [10] * len(found)
     assert depths(load_config(str(path), {'bit_depth': 14})) == [14] * len(found)
     assert '--cfg-options' not in ''.join(capfd.readouterr())
+
+
+def test_mmpretrains_programs_spread_it_too(tmp_path, monkeypatch):
+    """They read configs by themselves, and some steps load in another way."""
+    steps = [dict(type='LoadImage'), dict(type='LoadImage', imdecode_backend='pillow')]
+    cfg = Config(dict(bit_depth=12, eval_pipeline=steps, work_dir=str(tmp_path)))
+    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: cfg)
+    monkeypatch.setattr('esvit_plugin.engine.class_count.hand_on', lambda *args: None)
+    EsViTRunner.from_cfg(cfg)
+    assert [step.get('bit_depth') for step in cfg.eval_pipeline] == [12, None]
 
 
 def test_a_step_may_have_its_own_bit_depth(tmp_path):

@@ -134,6 +134,9 @@ LOG = r'\d\d/\d\d \d\d:\d\d:\d\d - mmengine - (INFO|WARNING) - '
 NUMBER = r'[-+.\de]+'
 # All that a newcomer reads: of any other line somebody would have to ask what it means.
 LINES = [
+    LOG + r'The learning rate is for batches of 32 images, and these have 12 \(1 x 12 '
+    r'images\): --auto-scale-lr \(auto_scale_lr\.enable=True\) scales it\.',
+    r'Images of 224 px; --size is another',
     LOG + r'max_epochs=\d: the training ends before the warm-up does\.',
     LOG + r'Environment, config and hooks of this run: work_dirs/own/\S+\.log',
     LOG + r'EMATeacherHook: in \d+ iterations a momentum of 0\.9995 would leave \d+ % '

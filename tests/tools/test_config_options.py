@@ -115,7 +115,7 @@ def test_the_features_file_knows_the_options(trained, monkeypatch, capsys):
     np.savez('t.npz', **{**arrays, 'options': repr({'a.b': (1, None)})})
     assert read_origin('t.npz').options == {'a.b': (1, None)}
     np.savez('t.npz', **{**arrays, 'options': 'print(1)'})
-    with pytest.raises(ValueError, match='how its model was changed; write it again'):
+    with pytest.raises(ValueError, match='how it was made; write it again'):
         read_origin('t.npz')
     del arrays['options']
     np.savez('t.npz', **arrays)
@@ -199,18 +199,19 @@ def test_a_loaded_config_is_named_in_messages(trained):
 
 def test_transfer_results_are_of_a_model_with_its_options(tmp_path, trained):
     model, out = tuple(map(str, trained)), str(tmp_path / 'new' / 'r.json')
+    one, two = ({'mnist': dict(value=n, metric='top1')} for n in (1.0, 2.0))
     plain = model_settings(*model)
     assert 'cfg_options' not in plain
     options = {'model.backbone.arch.depths': (1, 1, 1, 1)}
     changed = model_settings(*model, options=options)
-    write_columns(out, [dict(settings=changed, results={'mnist': 1})])
+    write_columns(out, [dict(settings=changed, results=one)])
     (column,) = read_columns(out, [changed])
     # Those of the file are lists.
-    assert column == dict(settings=changed, results={'mnist': 1})
+    assert column == dict(settings=changed, results=one)
     with pytest.raises(ValueError, match='cfg_options.* name another file with --out'):
         read_columns(out, [plain])
-    write_columns(out, [dict(settings=plain, results={'mnist': 2})])
-    assert read_columns(out, [plain])[0]['results'] == {'mnist': 2}
+    write_columns(out, [dict(settings=plain, results=two)])
+    assert read_columns(out, [plain])[0]['results'] == two
     names = labels([dict(settings=s, results={}) for s in (changed, plain)])
     assert names == ['mine, model.backbone.arch.depths=(1, 1, 1, 1)', 'mine']
     with pytest.raises(ValueError, match='cfg-options'):

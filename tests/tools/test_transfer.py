@@ -415,6 +415,16 @@ def test_steps_of_the_shared_size_alone_are_changed():
         assert all(step.get('bit_depth') == depth for step in loads)
 
 
+def test_a_crop_out_of_a_larger_image_keeps_its_sizes():
+    cfg = load_config(config_path('transfer_folder'))
+    for _, step in dicts(cfg._cfg_dict):
+        if step.get('type') == 'ResizeEdge':
+            step['scale'] = 256
+    found, is_sized = prepared_as(cfg, 96, None)
+    crops = [s for _, s in dicts(found.train) if s.get('type') == 'CenterCrop']
+    assert not is_sized and {step.crop_size for step in crops} == {224}
+
+
 def test_labels_stay_with_the_images_where_damaged_ones_are_skipped(
     tmp_path, monkeypatch
 ):

@@ -26,7 +26,8 @@ class KNNMonitorHook(Hook):
 
     Damaged images that the pipeline gives up, with ``LoadImage(on_error='skip')``, are
     left out with a warning. Whatever else fails, the epoch's checkpoint is written
-    before.
+    before. A resumed run does not make up for a k-NN that was killed; ``esvit knn``
+    does.
 
     Args:
         train_dataloader: Config of the loader of the images that vote, in mmengine's

@@ -41,8 +41,7 @@ class RandomStateHook(Hook):
     With an iteration-based loop only the last point holds.
     """
 
-    # Restores last before an epoch, and gathers after evaluation but before
-    # CheckpointHook (VERY_LOW) writes.
+    # Restores last before an epoch, and gathers before CheckpointHook (VERY_LOW).
     priority = 'LOW'
 
     def __init__(self) -> None:

@@ -151,7 +151,7 @@ class RecoveryHook(Hook):
         """End the run if a process was signalled during an evaluation.
 
         All processes must call it. The checkpoint is that of all iterations of the
-        epoch, before what comes at its end.
+        epoch; what comes at its end is done, or done again, by the resumed run.
 
         Args:
             runner: The runner.

@@ -22,7 +22,7 @@ from ...evaluation.attention import (
 from ...evaluation.correspondence import match_views
 from ...evaluation.images import model_inputs
 from ...evaluation.view_pairs import ViewPair, open_pairs
-from ...models.utils import image_size
+from ...models.utils import picture_size
 from ...visualization.attention import draw_attention
 from ...visualization.correspondence import draw_correspondence
 from ...visualization.figures import check_matplotlib, figure_image
@@ -44,7 +44,7 @@ class EsViTVisualizationHook(Hook):
         images: Files or folders of images, or names of the photographs that
             scikit-image and scikit-learn bring. Defaults to four of these.
         size: Side of the images in pixels. Defaults to None, what the backbone was made
-            for.
+            for, but at least 224.
         interval: Epochs between pictures; the last epoch always has some.
             Defaults to 1.
         num_matches: Matches to draw. Defaults to 10.
@@ -101,7 +101,7 @@ class EsViTVisualizationHook(Hook):
                 f'{type(model).__name__} has none: leave it out of custom_hooks, and '
                 'draw checkpoints with esvit attention and esvit correspondence.'
             )
-        size = self.size or image_size(model.teacher['backbone'])
+        size = self.size or picture_size(model.teacher['backbone'])
         depth = find_bit_depth(runner.cfg)
         pairs = open_pairs(self.sources, size, seed=self.seed, bit_depth=depth)
         self._pairs = list(pairs)
