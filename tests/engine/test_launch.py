@@ -29,6 +29,15 @@ def test_launchers_that_did_not_start_this(monkeypatch, launcher, message):
     launch.check_launcher(launcher)
 
 
+def test_processes_of_torchrun_know_of_each_other(monkeypatch):
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'a')
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    launch.check_launcher('none')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(ValueError, match='started 2 processes.*Add --launcher pytorch'):
+        launch.check_launcher('none')
+
+
 def test_variables_that_are_no_numbers(monkeypatch):
     for name in launch.LAUNCHERS['pytorch'][0]:
         monkeypatch.setenv(name, '1')
