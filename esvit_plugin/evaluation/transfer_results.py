@@ -57,6 +57,24 @@ def read_columns(path: str, settings: list[dict[str, Any]]) -> list[Column]:
     return [*known, *columns[len(known) :]]
 
 
+def keep_others(path: str, columns: list[Column]) -> None:
+    """Take over what another run has written to the file in the meantime.
+
+    Data sets may be shared out to several GPUs, each with a run of its own.
+
+    Args:
+        path: The file.
+        columns: As of ``read_columns``; results that they lack are added.
+
+    Raises:
+        ValueError: As ``read_columns``.
+    """
+    others = read_columns(path, [column['settings'] for column in columns])
+    for column, other in zip(columns, others, strict=False):
+        for name, result in other['results'].items():
+            column['results'].setdefault(name, result)
+
+
 def write_columns(path: str, columns: list[Column]) -> None:
     """Write all results; an interruption leaves the old file whole."""
     content: dict[str, Any] = dict(columns[0])

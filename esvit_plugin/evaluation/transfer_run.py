@@ -10,7 +10,14 @@ from ..engine.cli import Failure, describe
 from .dumped_config import evaluated_config
 from .loading import find_evaluated, load_backbone, network_of
 from .transfer import check_data, evaluate, in_order, load_data_config
-from .transfer_results import Column, labels, read_columns, table, write_columns
+from .transfer_results import (
+    Column,
+    keep_others,
+    labels,
+    read_columns,
+    table,
+    write_columns,
+)
 
 
 def model_settings(
@@ -125,6 +132,7 @@ def _evaluate_missing(
                 print(f'\n{cfg.name} failed: {failures[name]}', flush=True)
                 break
             column['results'][name] = result
+            keep_others(out, stored)
             write_columns(out, stored)
             of = f', {titles[id(column)]}' if len(columns) > 1 else ''
             print(

@@ -19,6 +19,7 @@ from esvit_plugin.evaluation.feature_file import read_origin
 from esvit_plugin.evaluation.loading import find_evaluated, network_of
 from esvit_plugin.evaluation.throughput import backbone_config
 from esvit_plugin.evaluation.transfer_results import (
+    keep_others,
     labels,
     read_columns,
     write_columns,
@@ -210,6 +211,10 @@ def test_transfer_results_are_of_a_model_with_its_options(tmp_path, trained):
     assert column == dict(settings=changed, results=one)
     with pytest.raises(ValueError, match='cfg_options.* name another file with --out'):
         read_columns(out, [plain])
+    # Another run with the same settings has written since.
+    mine = dict(settings=changed, results={'dtd': two['mnist']})
+    keep_others(out, [mine])
+    assert mine['results'] == {'dtd': two['mnist'], **one}
     write_columns(out, [dict(settings=plain, results=two)])
     assert read_columns(out, [plain])[0]['results'] == two
     names = labels([dict(settings=s, results={}) for s in (changed, plain)])
