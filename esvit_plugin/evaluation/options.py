@@ -73,8 +73,7 @@ def chosen_size(size: int | None, *models: FrozenBackbone) -> int:
     sizes = {size or picture_size(model.backbone) for model in models}
     if len(sizes) > 1:
         raise ValueError(
-            f'The backbones were made for images of {sorted(sizes)} px: give one '
-            'with --size.'
+            f'The backbones are for images of {sorted(sizes)} px: give one with --size.'
         )
     (side,) = sizes
     print(f'Images of {side} px' + ('' if size else '; --size is another'))

@@ -162,19 +162,21 @@ def test_mistakes_are_refused(tmp_path, trained, capsys):
 
 @pytest.mark.slow
 def test_images_are_as_large_as_the_backbones_are_made_for(tmp_path, trained):
+    """But not so small that there is nothing to see."""
     output = run(DISTANCE, *trained, *PHOTOS[:2], '-o', tmp_path)
-    assert 'Images of 64 px, for which the backbone was made' in output
+    assert 'Images of 224 px; --size is another' in output
     found = json.loads((tmp_path / 'attention_distance.json').read_text())
-    assert found['size'] == 64 and found['grid'] == [4, 4]
+    assert found['size'] == 224 and found['grid'] == [14, 14]
     run(CKA, *trained, *trained, *PHOTOS, '-o', tmp_path)
-    assert json.loads((tmp_path / 'cka.json').read_text())['size'] == 64
+    assert json.loads((tmp_path / 'cka.json').read_text())['size'] == 224
 
 
 def test_models_of_several_sizes_need_one(capsys):
     models = [
-        SimpleNamespace(backbone=SimpleNamespace(img_size=size)) for size in (64, 96)
+        SimpleNamespace(backbone=SimpleNamespace(img_size=size))
+        for size in (64, 256, 384)
     ]
-    with pytest.raises(ValueError, match=r'images of \[64, 96\] px: .* --size'):
+    with pytest.raises(ValueError, match=r'images of \[224, 256, 384\] px: .* --size'):
         chosen_size(None, *models)
     assert chosen_size(80, *models) == 80
     assert capsys.readouterr().out == 'Images of 80 px\n'
