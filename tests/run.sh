@@ -2,7 +2,7 @@
 # Run tests, from nothing: an environment, the package, pytest.
 #   bash tests/run.sh [options of pytest]            all but the next
 #   bash tests/run.sh --faults [options of pytest]   kills, full disks, damage, payloads
-#   bash tests/run.sh --fast [options of pytest]     quick unit tests, in 2 minutes
+#   bash tests/run.sh --fast [options of pytest]     quick unit tests, in 2 to 3 minutes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/venv.sh

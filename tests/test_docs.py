@@ -142,6 +142,7 @@ def test_command_lines_parse(words, monkeypatch):
         runpy.run_path(str(ROOT / program))['main']()
 
 
+@pytest.mark.slow
 def test_settings_of_commands_fit_their_configs():
     for words in COMMANDS:
         if '--cfg-options' not in words:

@@ -192,6 +192,7 @@ def test_folders_that_cannot_be_written_to(tmp_path):
     tmp_path.chmod(0o700)
 
 
+@pytest.mark.slow
 def test_any_name_can_be_printed():
     program = (
         'import sys; from esvit_plugin.engine.cli import run_tool; '

@@ -126,6 +126,7 @@ def pretraining_demos():
             yield path.stem
 
 
+@pytest.mark.slow
 def test_demos_prepare_other_images_as_large_as_their_own():
     names = [*pretraining_demos()]
     assert len(names) == 10

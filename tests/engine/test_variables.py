@@ -121,6 +121,7 @@ def depths(cfg):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name',
     [

@@ -179,6 +179,7 @@ def test_arrays_that_do_not_fit_are_named(tmp_path):
             read_origin(str(path))
 
 
+@pytest.mark.slow
 def test_images_that_are_gone_are_empty_boxes(tmp_path):
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, np.full((30, 40, 3), (0, 0, 255), np.uint8))
