@@ -25,17 +25,14 @@ from .console import show_short_messages
 from .devices import copy_without_waiting, set_matmul_precision, share_gradients
 from .launch import job_names, restarted_jobs
 from .loops import ResumableTrainLoop
+from .newest import agree, check_shared, newest_checkpoint, refuse_to_repeat
 from .optimizers.per_param_clip import twin_of_amp
 from .pretrained_init import name_pretrained, refuse_misfits
 from .resume import (
     Position,
-    agree,
     check_resumable,
-    check_shared,
     describe_changes,
     find_position,
-    newest_checkpoint,
-    refuse_to_repeat,
     replay_schedules,
     resume_optimizers,
     run_settings,

@@ -25,7 +25,8 @@ from esvit_plugin.engine.checkpoints import (
     save_weights,
 )
 from esvit_plugin.engine.hooks import RecoveryHook
-from esvit_plugin.engine.resume import find_position, newest_checkpoint
+from esvit_plugin.engine.newest import newest_checkpoint
+from esvit_plugin.engine.resume import find_position
 
 
 class Payload:
@@ -187,7 +188,7 @@ def test_weights_that_are_not_finite_are_named():
 def folder(tmp_path, monkeypatch):
     """Three checkpoints, the newest last; and what is said about them."""
     said = []
-    monkeypatch.setattr('esvit_plugin.engine.resume._warn', said.append)
+    monkeypatch.setattr('esvit_plugin.engine.newest._warn', said.append)
     for epoch in (1, 2, 3):
         meta = dict(epoch=epoch, iter=4 * epoch, saved_at=1000.0 + epoch)
         write(tmp_path / f'epoch_{epoch}.pth', meta=meta)

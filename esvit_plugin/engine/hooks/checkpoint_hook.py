@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ..checkpoints import UNFINISHED, atomic_file
-from ..resume import POINTER
+from ..newest import POINTER
 from ..runner import EsViTRunner, save_whole
 from .utils import gather_random_states
 

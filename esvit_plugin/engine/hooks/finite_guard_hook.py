@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ...torch_calls import foreach_norm
 from ..checkpoints import is_finite
-from ..resume import read_pointer
+from ..newest import read_pointer
 from .utils import is_log_time, optimizers, unwrap_model
 
 # A float16 scaler halves its factor with each skipped step, from 65536.

@@ -14,7 +14,8 @@ from mmpretrain.registry import HOOKS
 
 from ...datasets.loaders import shield_workers
 from ..loops import ResumableTrainLoop
-from ..resume import find_position, read_pointer
+from ..newest import read_pointer
+from ..resume import find_position
 from ..runner import EsViTRunner
 from ..signals import SignalKeeper, name_of, stop_for
 from .checkpoint_hook import point_to

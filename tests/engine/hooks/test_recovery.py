@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from support.training import PIPELINE, build_runner, small_model
 
-from esvit_plugin.engine.resume import newest_checkpoint
+from esvit_plugin.engine.newest import newest_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('photos_once')]
 
