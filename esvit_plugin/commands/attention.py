@@ -24,7 +24,7 @@ from ..engine.checkpoints import atomic_file
 from ..evaluation.attention import BlockAttention, Query
 from ..evaluation.attention_statistics import attend, image_entropy
 from ..evaluation.dumped_config import evaluated_config
-from ..evaluation.images import open_images
+from ..evaluation.images import find_sources, open_images
 from ..evaluation.options import (
     add_model_options,
     add_picture_options,
@@ -104,11 +104,11 @@ def main() -> None:
     if args.num_pictures:
         check_matplotlib()
     # First, so that a missing image shows before the model is loaded.
-    open_images(args.images)
+    sources = find_sources(args.images)
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
         model = load_backbone(config, args.checkpoint, args.student)
     args.size = chosen_size(args.size, model)
-    images = open_images(args.images, args.size, model.bit_depth)
+    images = open_images(sources, args.size, model.bit_depth)
     model.to(get_device())
     entropy, count, first_images = image_entropy(
         model, images, args.queries or [], args.num_pictures

@@ -18,7 +18,7 @@ from .. import load_backbone
 from ..engine.checkpoints import atomic_file
 from ..evaluation.attention_distance import attention_spread
 from ..evaluation.dumped_config import evaluated_config
-from ..evaluation.images import open_images
+from ..evaluation.images import find_sources, open_images
 from ..evaluation.options import (
     add_image_options,
     add_model_options,
@@ -45,11 +45,11 @@ def main() -> None:
     args = parse_args()
     check_matplotlib()
     # First, so that a missing image shows before the model is loaded.
-    open_images(args.images)
+    sources = find_sources(args.images)
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
         model = load_backbone(config, args.checkpoint, args.student)
     args.size = chosen_size(args.size, model)
-    images = open_images(args.images, args.size, model.bit_depth)
+    images = open_images(sources, args.size, model.bit_depth)
     model.to(get_device())
     found = attention_spread(model, images, args.batch_size)
     pairs = zip(found.distance, found.entropy, strict=True)

@@ -21,7 +21,7 @@ from ..engine.checkpoints import atomic_file
 from ..evaluation.cka import LEAST_IMAGES, layer_cka
 from ..evaluation.dumped_config import evaluated_config
 from ..evaluation.frozen import FrozenBackbone
-from ..evaluation.images import open_images
+from ..evaluation.images import find_sources, open_images
 from ..evaluation.loading import TIMM
 from ..evaluation.options import (
     add_image_options,
@@ -76,7 +76,7 @@ def main() -> None:
     args = parse_args()
     check_matplotlib()
     # First, so that a missing image shows before the models are loaded.
-    open_images(args.images)
+    sources = find_sources(args.images)
     options = [
         (args.config, args.checkpoint, args.student, args.cfg_options),
         (
@@ -88,7 +88,7 @@ def main() -> None:
     ]
     (first, first_record), (second, second_record) = (load(*one) for one in options)
     args.size = chosen_size(args.size, first, second)
-    images = open_images(args.images, args.size, first.bit_depth)
+    images = open_images(sources, args.size, first.bit_depth)
     found = layer_cka(first, second, images, args.batch_size)
     for number, row in enumerate(found.cka):
         best = int(row.argmax())

@@ -25,7 +25,7 @@ from .. import load_backbone
 from ..engine.checkpoints import atomic_file
 from ..evaluation import match_views, open_pairs
 from ..evaluation.dumped_config import evaluated_config
-from ..evaluation.images import open_images
+from ..evaluation.images import find_sources
 from ..evaluation.options import (
     add_model_options,
     add_picture_options,
@@ -103,12 +103,12 @@ def main() -> None:
     if args.num_pictures:
         check_matplotlib()
     # First, so that a missing image shows before the model is loaded.
-    open_images(args.images)
+    sources = find_sources(args.images)
     with evaluated_config(args.config, args.checkpoint, args.cfg_options) as config:
         model = load_backbone(config, args.checkpoint, args.student)
     args.size = chosen_size(args.size, model)
     pairs = open_pairs(
-        args.images,
+        sources,
         args.size,
         args.pairs,
         args.seed,

@@ -72,6 +72,10 @@ class ImageFiles(Dataset):
                 f'There is no image in {printable(", ".join(sources))} (looking for '
                 f'{", ".join(EXTENSIONS)}).'
             )
+        self.cut_to(size, bit_depth)
+
+    def cut_to(self, size: int, bit_depth: int | None = None) -> None:
+        """Give the images another size and depth; arguments are as of the class."""
         load = dict(type='LoadImage', on_error='skip', bit_depth=bit_depth)
         self.pipeline = Compose([TRANSFORMS.build(load), cut_image(size)])
 

@@ -136,14 +136,30 @@ def _normalise(model: Any, bgr: Tensor) -> Tensor:
     return preprocessor(dict(inputs=bgr, data_samples=None))['inputs']
 
 
-def open_images(
-    sources: Sequence[str], size: int = 224, bit_depth: int | None = None
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Square images one by one, cut as ``ImageFiles`` does.
+def find_sources(sources: Sequence[str]) -> list[str | ImageFiles]:
+    """The images of files and folders, before it is known how large they shall be.
 
     Args:
         sources: Files, folders that are searched at any depth, and names of bundled
             photographs (``PHOTO_NAMES``) where no file has that name.
+
+    Returns:
+        The files of each source; bundled photographs by their names.
+
+    Raises:
+        FileNotFoundError: If a source does not exist.
+        ValueError: If a folder has no image.
+    """
+    return [_source(name) for name in sources]
+
+
+def open_images(
+    sources: Sequence[str | ImageFiles], size: int = 224, bit_depth: int | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Square images one by one, cut as ``ImageFiles`` does.
+
+    Args:
+        sources: As for ``find_sources``, or what it found.
         size: Side of the images in pixels. Defaults to 224.
         bit_depth: As of ``ImageFiles``. Defaults to None.
 
@@ -155,14 +171,18 @@ def open_images(
         FileNotFoundError: If a source does not exist; before the first image.
         ValueError: If a folder has no image; likewise.
     """
-    return _read([_source(name, size, bit_depth) for name in sources], size)
+    found = [s if isinstance(s, ImageFiles) else _source(s) for s in sources]
+    for source in found:
+        if isinstance(source, ImageFiles):
+            source.cut_to(size, bit_depth)
+    return _read(found, size)
 
 
-def _source(name: str, size: int, bit_depth: int | None) -> str | ImageFiles:
+def _source(name: str) -> str | ImageFiles:
     if name in PHOTO_NAMES and not os.path.exists(name):
         return name
     try:
-        return ImageFiles([name], size, bit_depth)
+        return ImageFiles([name])
     except FileNotFoundError as error:
         if os.path.dirname(name):
             raise

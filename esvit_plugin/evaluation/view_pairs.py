@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from ..datasets import ImageFiles
 from ..datasets.transforms.view_group import Augment, ViewGroup
 from .images import open_images
 
@@ -75,7 +76,7 @@ class ViewPair(NamedTuple):
 
 
 def open_pairs(
-    sources: Sequence[str],
+    sources: Sequence[str | ImageFiles],
     size: int = 224,
     kind: str = 'mirrored',
     seed: int = 0,

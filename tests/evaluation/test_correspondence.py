@@ -15,7 +15,7 @@ from esvit_plugin.evaluation import (
     open_pairs,
     region_map,
 )
-from esvit_plugin.evaluation.images import open_images
+from esvit_plugin.evaluation.images import find_sources, open_images
 from esvit_plugin.evaluation.view_pairs import change_light
 
 
@@ -206,6 +206,14 @@ def test_images_are_files_and_bundled_photographs(tmp_path, monkeypatch):
     assert list(found) == [str(tmp_path / 'one.png'), 'coffee']
     assert (found[str(tmp_path / 'one.png')] == [200, 0, 0]).all()
     assert all(image.shape == (28, 28, 3) for image in found.values())
+    # A folder is gone through once, whatever the size then is.
+    sources = find_sources([str(tmp_path), 'coffee'])
+    (tmp_path / 'late.png').write_bytes((tmp_path / 'one.png').read_bytes())
+    for size in (14, 28):
+        again = dict(open_images(sources, size))
+        assert list(again) == list(found)
+        assert all(image.shape == (size, size, 3) for image in again.values())
+    assert all((again[name] == found[name]).all() for name in found)
     Image.fromarray(red).save('coffee', 'png')
     assert (dict(open_images(['coffee'], 28))['coffee'] == [200, 0, 0]).all()
     with pytest.raises(FileNotFoundError, match='no image or folder tea'):
