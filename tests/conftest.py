@@ -16,7 +16,8 @@ import esvit_plugin  # noqa: F401  registers everything
 from esvit_plugin.datasets import bundled_photos
 
 # A program in the background may have been told to ignore them, and what it starts.
-for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+for _number in _SIGNALS:
     if signal.getsignal(_number) is signal.SIG_IGN:
         is_interrupt = _number == signal.SIGINT
         signal.signal(
@@ -34,9 +35,14 @@ SMALL_GOLDEN = Path(__file__).resolve().parent / 'data' / 'golden'
 
 @pytest.fixture(autouse=True)
 def _fresh_globals():
-    """Same random numbers in every test, and no logs shared between runners."""
+    """Same random numbers and signals in every test, no logs shared between runners."""
     torch.manual_seed(0)
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     yield
+    # What a test leaves ignored would be ignored by the programs of all later ones.
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
     fresh_globals()
 
 
