@@ -1,11 +1,13 @@
 import gc
 import os
+import random
 import signal
 import sys
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import config as mmengine_config
@@ -23,6 +25,7 @@ for _number in _SIGNALS:
         signal.signal(
             _number, signal.default_int_handler if is_interrupt else signal.SIG_DFL
         )
+_HANDLERS = {number: signal.getsignal(number) for number in _SIGNALS}
 
 # More threads are slower for small networks; of this process, and of those it starts.
 torch.set_num_threads(1)
@@ -36,11 +39,12 @@ SMALL_GOLDEN = Path(__file__).resolve().parent / 'data' / 'golden'
 @pytest.fixture(autouse=True)
 def _fresh_globals():
     """Same random numbers and signals in every test, no logs shared between runners."""
+    random.seed(0)
+    np.random.seed(0)
     torch.manual_seed(0)
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     yield
     # What a test leaves ignored would be ignored by the programs of all later ones.
-    for number, handler in handlers.items():
+    for number, handler in _HANDLERS.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
     fresh_globals()

@@ -78,6 +78,7 @@ def test_a_checkpoint_may_be_a_url(tmp_path, monkeypatch):
     saved(source, served / 'checkpoint.pth')
     # What is downloaded is kept here.
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
     handler = functools.partial(SimpleHTTPRequestHandler, directory=served)
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -163,14 +163,14 @@ def deflated(content, declared, name='n/a.png'):
         (2**30, 'has 67108864 instead of 1073741824 bytes'),
     ],
 )
-def test_zip_bombs(root, declared, problem):
+def test_zip_bombs(root, request, declared, problem):
     # Not all of 64 MiB of zeros when the archive says 1000 bytes.
     (root / 'a.zip').write_bytes(deflated(bytes(1 << 26), declared))
     dataset = ZipImages('a.zip', root)
+    request.addfinalizer(tracemalloc.stop)
     tracemalloc.start()
     record = dataset.get_data_info(0)
     peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
     assert peak < (2**20 if declared < 2**30 or declared > 2**31 else 2**28)
     with pytest.raises(OSError, match=f'corrupt: it {problem}'):
         LoadImageFromBytes()(record)

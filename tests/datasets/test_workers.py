@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 from esvit_plugin.datasets import loaders
 
 
-@pytest.mark.filterwarnings('error')
+@pytest.mark.filterwarnings('error::UserWarning')
 def test_it_is_said_once(monkeypatch):
     said = []
     monkeypatch.setattr(loaders, 'print_log', lambda text, **_: said.append(text))

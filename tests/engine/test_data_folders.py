@@ -48,7 +48,8 @@ BASES = ['mae_lite/mae_lite_tiny.py', 'mae_lite/dmae_tiny.py', 'mocov3/mocov3_vi
 
 
 @pytest.mark.parametrize('base', BASES)
-def test_a_training_looks_at_its_own_images_alone(tmp_path, images, base):
+def test_a_training_looks_at_its_own_images_alone(tmp_path, images, base, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the repository may have its data
     cfg = load_config(str(own(tmp_path, images, base)))
     assert cfg.knn_dataloader.dataset.data_root == 'data/imagenet/'
     check_training_data(cfg)
@@ -63,7 +64,8 @@ def test_a_training_looks_at_its_own_images_alone(tmp_path, images, base):
         check_training_data(cfg)
 
 
-def test_what_a_training_reads_besides():
+def test_what_a_training_reads_besides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     cfg = load_config('esvit_swin_t')
     train = cfg.train_dataloader.dataset
     with pytest.raises(FileNotFoundError, match=r'pass --cfg-options data_root='):

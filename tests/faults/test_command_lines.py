@@ -93,7 +93,7 @@ def test_programs(files, tmp_path):
         assert not left, left
 
     run_cases(
-        {row[0]: case(number, *row) for number, row in enumerate(COMMANDS)}, timeout=30
+        {row[0]: case(number, *row) for number, row in enumerate(COMMANDS)}, timeout=120
     )
 
 
@@ -107,7 +107,7 @@ def test_shell_scripts(files, tmp_path, command, value, remedy):
         ['bash', '-c', f'PATH={tmp_path}:$PATH {command}'],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     text = run.stdout + run.stderr
     found = complaints(run.returncode, text, run.stderr, value, remedy)

@@ -1,8 +1,8 @@
 """Two processes started by ``tools/dist_train.sh``, as a user starts them."""
 
+import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,15 +18,14 @@ from support.faults.runs import (
     start_ranks,
     write_config,
 )
+from support.ports import free_port
 
 
 class Launched:
     """A training and all that it starts."""
 
     def __init__(self, folder, *args, config=TINY, **env):
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port = str(probe.getsockname()[1])
+        port = str(free_port())
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / 'output'
         self.mark = f'PORT={port}'.encode()
@@ -49,7 +48,7 @@ class Launched:
     def text(self):
         return self.file.read_text(errors='replace')
 
-    def wait_for(self, text, timeout=90):
+    def wait_for(self, text, timeout=180):
         end = time.monotonic() + timeout
         while text not in self.text:
             assert self.process.poll() is None and time.monotonic() < end, self.tail
@@ -72,18 +71,19 @@ class Launched:
                 continue
         return found
 
-    def end(self, code, timeout=60):
+    def end(self, code, timeout=180):
         self.process.wait(timeout)
         assert self.process.returncode == code, self.tail
         assert 'Traceback' not in self.text, self.tail
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while self.processes():
             assert time.monotonic() < end, f'left: {list(self.processes())}'
             time.sleep(0.05)
 
     def kill(self):
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
 
@@ -123,14 +123,14 @@ def test_a_process_that_stops_answering(tmp_path, launch):
     config = write_config(
         tmp_path / 'c.py',
         custom_hooks=hooks(pause),
-        default_hooks=dict(recovery=dict(timeout=3)),
-        env_cfg=dict(dist_cfg=dict(timeout=3)),
+        default_hooks=dict(recovery=dict(timeout=10)),
+        env_cfg=dict(dist_cfg=dict(timeout=10)),
     )
     launched = launch(tmp_path, config=config, ESVIT_SHUTDOWN_SECONDS='2')
     launched.wait_for('sleeping in iteration 3')
     pids = [pid for pid, env in launched.processes().items() if b'RANK=1' in env]
     os.kill(pids[0], signal.SIGSTOP)
-    launched.end(1, timeout=40)
+    launched.end(1, timeout=100)
     lines = [line for line in launched.text.splitlines() if 'error' in line]
     assert lines and '--resume' in launched.text, launched.tail
     assert checkpoints(tmp_path) == ['epoch_1.pth']

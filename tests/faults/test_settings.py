@@ -7,6 +7,7 @@ import torch
 from support.faults.runs import (
     checkpoints,
     ended,
+    hooks,
     load,
     run_cases,
     start_ranks,
@@ -16,6 +17,8 @@ from support.faults.runs import (
 )
 
 SCHEDULED = ('lr', 'weight_decay', 'teacher_temp', 'teacher_momentum')
+# What is killed has not gone on when it is looked at.
+PAUSE = dict(type='At', iteration=7, what='sleep', seconds=100)
 NUMBER = r'(-?\d[\d.]*(?:e[+-]?\d+)?)'
 
 
@@ -60,7 +63,9 @@ def half(tmp_path_factory):
     """Checkpoints at the end of the first epoch and inside the second."""
     folder = tmp_path_factory.mktemp('half')
     config = write_config(
-        folder / 'c.py', default_hooks=dict(recovery=dict(interval=6))
+        folder / 'c.py',
+        custom_hooks=hooks(PAUSE),
+        default_hooks=dict(recovery=dict(interval=6)),
     )
     run = start_train(folder, config=config)
     run.wait_for(lambda: (folder / 'run' / 'recovery.pth').exists()).kill()
@@ -178,7 +183,10 @@ def test_the_old_hook_by_iterations(tmp_path):
         _delete_=True,
     )
     config = write_config(tmp_path / 'c.py', default_hooks=dict(checkpoint=hook))
-    run = start_train(tmp_path, config=config)
+    paused = write_config(
+        tmp_path / 'paused.py', base=config, custom_hooks=hooks(PAUSE)
+    )
+    run = start_train(tmp_path, config=paused)
     run.wait_for(lambda: (tmp_path / 'run' / 'iter_5.pth').exists()).kill()
     run = train(tmp_path, '--resume', config=config)
     found = schedules(run)

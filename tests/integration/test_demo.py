@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from support.paths import ROOT
+from support.ports import free_port
 from support.small_configs import SMALL, WIDTH
 from support.tools import call, last_line, run, tool
 
@@ -49,7 +50,7 @@ def trained(tmp_path_factory):
         *QUICK,
         *FEW,
         *NARROW,
-        PORT='29617',
+        PORT=str(free_port()),
         PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
     )
     assert 'k-NN, k=20: top-1' in output

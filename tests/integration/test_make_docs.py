@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
@@ -354,6 +355,7 @@ def test_a_failure_begins_no_further_training(tools, monkeypatch):
 
     def train(one):
         begun.append(one)
+        time.sleep(0.5)  # until all are handed out
         raise RuntimeError('training failed')
 
     monkeypatch.setattr(experiment, 'ThreadPoolExecutor', ThreadPoolExecutor)

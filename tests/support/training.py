@@ -1,7 +1,6 @@
 """Small models, data and runners that several tests use."""
 
 import os
-import socket
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset
 
 from esvit_plugin.engine import EsViTRunner
 from esvit_plugin.engine.launch import prepare_launch
+from support.ports import free_port
 
 SMALL_SWIN = dict(
     type='EsViTSwin',
@@ -76,6 +76,9 @@ def with_backbone(backbone: dict, width: int) -> dict[str, Any]:
 
 def fresh_globals() -> None:
     """Forget the logs and pictures of runners before."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            handler.close()
     for manager in (MessageHub, MMLogger, Visualizer, *Visualizer.__subclasses__()):
         manager._instance_dict.clear()
 
@@ -87,10 +90,7 @@ def spawn_two(worker: Callable, folder: Path) -> list[Any]:
 
 def spawn(worker: Callable, folder: Path, number: int) -> list[Any]:
     """Run ``worker(rank, port, folder)`` in processes; what they saved by rank."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, folder), nprocs=number)
+    mp.spawn(worker, args=(free_port(), folder), nprocs=number)
     return [torch.load(folder / f'rank{rank}.pth') for rank in range(number)]
 
 

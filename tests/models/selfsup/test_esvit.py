@@ -122,6 +122,7 @@ def test_compiled_backbones_give_the_same():
     compiled.load_state_dict(plain.state_dict(), strict=True)
     graphs = torch._dynamo.utils.counters['stats']
     graphs.clear()
+    torch._dynamo.reset()
     views = random_views()[:1]
     results = []
     for model in (plain, compiled):

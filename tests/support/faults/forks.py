@@ -36,7 +36,7 @@ from support.paths import ROOT
 from support.training import fresh_globals
 
 TINY = Path(__file__).with_name('tiny.py')
-LIMIT = 60
+LIMIT = 180
 _started = []
 
 register_all_modules(init_default_scope=False)

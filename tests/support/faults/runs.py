@@ -1,12 +1,12 @@
 """Tiny trainings, and what is asked of them."""
 
 import pprint
-import socket
 import time
 
 import torch
 
 from support.faults.forks import TINY, start_tool
+from support.ports import free_port
 
 CLASSIFIER = TINY.with_name('tiny_classifier.py')
 
@@ -21,11 +21,11 @@ def start_train(folder, *args, config=TINY, options=(), **kwargs):
 
 def start_ranks(folder, *args, env=None, **kwargs):
     """Start a training on two processes, without a launcher."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
     shared = dict(
-        WORLD_SIZE=2, LOCAL_WORLD_SIZE=2, MASTER_ADDR='127.0.0.1', MASTER_PORT=port
+        WORLD_SIZE=2,
+        LOCAL_WORLD_SIZE=2,
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=free_port(),
     )
     return [
         start_train(
@@ -40,7 +40,7 @@ def start_ranks(folder, *args, env=None, **kwargs):
     ]
 
 
-def train(folder, *args, code=0, timeout=60, **kwargs):
+def train(folder, *args, code=0, timeout=180, **kwargs):
     """Train to the end, and check the exit code; None: any."""
     run = start_train(folder, *args, **kwargs).wait(timeout)
     if code is not None:
@@ -54,7 +54,7 @@ def ended(run, code=0):
     assert run.code == code and 'Traceback' not in run.text, shown
 
 
-def run_cases(cases, at_once=2, timeout=40):
+def run_cases(cases, at_once=2, timeout=120):
     """Run cases side by side, and report all that failed.
 
     Args:
