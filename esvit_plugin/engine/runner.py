@@ -28,6 +28,7 @@ from .loops import ResumableTrainLoop
 from .newest import agree, check_shared, newest_checkpoint, refuse_to_repeat
 from .optimizers.per_param_clip import twin_of_amp
 from .pretrained_init import name_pretrained, refuse_misfits
+from .recomputing import recompute_without_reentry
 from .resume import (
     Position,
     check_resumable,
@@ -203,6 +204,7 @@ class EsViTRunner(Runner):
         """
         model.train()
         copy_without_waiting(model)
+        recompute_without_reentry(model)
         if self.distributed and not is_model_wrapper(model):
             model_wrapper_cfg = share_gradients(
                 model_wrapper_cfg, self.cfg.get('find_unused_parameters', False)

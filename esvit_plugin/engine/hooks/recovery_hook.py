@@ -28,8 +28,8 @@ FILENAME = 'recovery.pth'
 class RecoveryHook(Hook):
     """Ends a run that is signalled with a checkpoint, and saves inside epochs.
 
-    SIGTERM, SIGUSR1 (Slurm's warning: ``--signal=USR1@120``) and one Ctrl-C end the
-    run after the current iteration: ``recovery.pth`` is written into the work folder,
+    SIGTERM, SIGUSR1 (Slurm's warning: ``--signal=USR1@120``), SIGHUP and one Ctrl-C
+    end the run after the current iteration: ``recovery.pth`` is written into the work folder,
     one line says how to go on, and the exit code is 128 + the signal. A second Ctrl-C
     ends it at once. A signal may reach any process of several: after each iteration
     they agree, on the CPU, so that no GPU is waited for. While accumulating gradients
