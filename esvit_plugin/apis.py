@@ -59,8 +59,9 @@ def get_model(
     Returns:
         The model. That of an ``esvit_`` config is an ``EsViT``: its ``encode`` and
         ``extract_feat`` give features, ``model.teacher['backbone']`` is the
-        backbone to use further. Those of the baselines (``mocov3_``, ``mae_``,
-        ``simmim_``) are mmpretrain's, where it is ``model.backbone``.
+        backbone to use further. Those of other methods (``mocov3_``, ``mae_``,
+        ``mae_lite_``, ``dmae_``, ``simmim_``) are mmpretrain's or children of these,
+        where it is ``model.backbone``.
 
     Raises:
         ValueError: If there is no config of that name, it has no model or takes the

@@ -1,7 +1,8 @@
 """EsViT with ViL-T and both tasks (28M parameters in the backbone).
 
 For the authors' random neighbours set ``backbone.random_neighbor=True`` and add
-``dict(type='RandomNeighborHook')`` to ``custom_hooks``.
+``dict(type='RandomNeighborHook', switch_at=1.0)`` to ``custom_hooks``; their
+command's switch to all neighbours (0.75) is never performed by their program.
 """
 
 _base_ = ['./swin_t.py']
