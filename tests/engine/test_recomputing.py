@@ -17,7 +17,7 @@ BACKBONES = {
             extra_norm_every_n_blocks=0,
         ),
         img_size=64,
-        window_size=4,
+        window_size=2,
         drop_path_rate=0.0,
     ),
 }
