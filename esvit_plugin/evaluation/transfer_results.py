@@ -57,6 +57,30 @@ def read_columns(path: str, settings: list[dict[str, Any]]) -> list[Column]:
     return [*known, *columns[len(known) :]]
 
 
+def check_made_alike(
+    path: str, column: Column, origins: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Refuse results that were not made of what is asked for now.
+
+    Args:
+        path: Their file.
+        column: Of one model.
+        origins: What they would be made of now, by data set. What a result of an older
+            version does not say passes.
+
+    Raises:
+        ValueError: If one was made of something else; the message names both.
+    """
+    for name, origin in origins.items():
+        for key, value in origin.items():
+            other = column['results'][name].get(key, value)
+            if other != value:
+                raise ValueError(
+                    f'{path} has a result of {name} of the data folder {other}, not of '
+                    f'{value}; name another file with --out, or do it again by --force.'
+                )
+
+
 def keep_others(path: str, columns: list[Column]) -> None:
     """Take over what another run has written to the file in the meantime.
 

@@ -1,5 +1,6 @@
 """The transfer evaluation of a model, or of two to compare, over many data sets."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from .loading import find_evaluated, load_backbone, network_of
 from .transfer import check_data, evaluate, in_order, load_data_config
 from .transfer_results import (
     Column,
+    check_made_alike,
     keep_others,
     labels,
     read_columns,
@@ -77,18 +79,25 @@ def evaluate_models(
         loader: Options of the ``DataLoader`` in place of the config's.
 
     Raises:
-        ValueError: If the file is of other settings.
+        ValueError: If the file is of other settings, or has results of another data
+            folder.
         FileNotFoundError: If a data set is not there; before anything runs.
         Failure: At the end, if data sets failed; the message has the reasons.
     """
     stored = read_columns(out, settings)
     columns = stored[: len(settings)]
+    asked = {name: load_data_config(name, data_root) for name in in_order(datasets)}
+    roots = {name: _origin(cfg) for name, cfg in asked.items()}
+    for column in columns:
+        kept = column['results'].keys() - (asked if force else ())
+        check_made_alike(out, column, {name: roots.get(name, {}) for name in kept})
     cfgs = {
-        name: load_data_config(name, data_root)
-        for name in in_order(datasets)
+        name: cfg
+        for name, cfg in asked.items()
         if force or any(name not in column['results'] for column in columns)
     }
     check_data(cfgs)
+    _tell_left_out(out, columns, [name for name in asked if name not in cfgs])
     for cfg in cfgs.values():
         cfg.loader.update(loader or {})
     failures = _evaluate_missing(columns, stored, cfgs, out, force)
@@ -100,6 +109,26 @@ def evaluate_models(
             f'{out}, and are left out when this is run again:\n'
             + ' '.join(reasons.split())
         )
+
+
+def _origin(cfg: Config) -> dict[str, str]:
+    """Where the images of a data set are, as it is kept with its result."""
+    root = cfg.get('data_root')
+    return {} if root is None else dict(data_root=os.path.realpath(root))
+
+
+def _tell_left_out(out: str, columns: list[Column], names: list[str]) -> None:
+    """Say which results of the file are not made again."""
+    if not names:
+        return
+    print(f'{out} has {", ".join(names)} already; --force does them again.')
+    old = [
+        name
+        for name in names
+        if any('data_root' not in column['results'][name] for column in columns)
+    ]
+    if old:
+        print(f'Of {", ".join(old)} it does not say from which data folder.')
 
 
 def _evaluate_missing(
@@ -131,7 +160,7 @@ def _evaluate_missing(
                 failures[name] = describe(error)
                 print(f'\n{cfg.name} failed: {failures[name]}', flush=True)
                 break
-            column['results'][name] = result
+            column['results'][name] = {**result, **_origin(cfg)}
             keep_others(out, stored)
             write_columns(out, stored)
             of = f', {titles[id(column)]}' if len(columns) > 1 else ''

@@ -1,0 +1,74 @@
+"""Which results of a file of the transfer evaluation are kept, and which refused."""
+
+import json
+import os
+
+import pytest
+from support import made_up_transfer
+
+from esvit_plugin.evaluation import transfer_run
+from esvit_plugin.evaluation.transfer_run import evaluate_models
+
+
+@pytest.fixture
+def values(monkeypatch):
+    """What each evaluation gives, in place of the model."""
+    made_up_transfer.stand_in(monkeypatch)
+    coming = iter(range(1, 100))
+
+    class Evaluator:
+        def __init__(self, settings):
+            pass
+
+        def __call__(self, cfg):
+            return dict(value=next(coming), metric=cfg.metric, c=1.0, seconds=0)
+
+    monkeypatch.setattr(transfer_run, '_Evaluator', Evaluator)
+
+
+@pytest.fixture
+def evaluate(tmp_path, values):
+    """Evaluate a checkpoint on data sets of a folder; the stored results."""
+    for root in ('a', 'b'):
+        for name in ('fer2013', 'mnist'):
+            made_up_transfer.MAKERS[name](tmp_path / root / name)
+    (tmp_path / 'checkpoint.pth').write_bytes(b'first')
+    settings = dict(
+        config='a.py', checkpoint=str(tmp_path / 'checkpoint.pth'), source='teacher'
+    )
+
+    def evaluate(*names, root='a', **kwargs):
+        out = tmp_path / 'results.json'
+        args = ([dict(settings)], names, str(tmp_path / root), str(out))
+        evaluate_models(*args, **kwargs)
+        return json.loads(out.read_text())['results']
+
+    return evaluate
+
+
+def without(tmp_path, key):
+    """Make the stored results such of an older version."""
+    path = tmp_path / 'results.json'
+    content = json.loads(path.read_text())
+    for result in content['results'].values():
+        del result[key]
+    path.write_text(json.dumps(content))
+
+
+def test_results_of_another_data_folder_are_refused(tmp_path, evaluate, capsys):
+    first = evaluate('mnist')
+    assert first['mnist']['data_root'] == os.path.realpath(tmp_path / 'a' / 'mnist')
+    for names in (['mnist'], ['fer2013', 'mnist']):
+        with pytest.raises(
+            ValueError, match='mnist of the .*/a/mnist, not of .*/b/mnist'
+        ):
+            evaluate(*names, root='b')
+    # The same folder by another name.
+    (tmp_path / 'link').symlink_to('a')
+    capsys.readouterr()
+    assert evaluate('fer2013', 'mnist', root='link')['mnist'] == first['mnist']
+    assert 'results.json has mnist already; --force does' in capsys.readouterr().out
+    assert evaluate('mnist', root='b', force=True)['mnist']['value'] == 3
+    without(tmp_path, 'data_root')
+    assert evaluate('mnist')['mnist']['value'] == 3
+    assert 'Of mnist it does not say from which data' in capsys.readouterr().out
