@@ -74,11 +74,18 @@ def check_made_alike(
     for name, origin in origins.items():
         for key, value in origin.items():
             other = column['results'][name].get(key, value)
-            if other != value:
-                raise ValueError(
-                    f'{path} has a result of {name} of the data folder {other}, not of '
-                    f'{value}; name another file with --out, or do it again by --force.'
-                )
+            if other == value:
+                continue
+            what = (
+                f'the data folder {other}, not of {value}'
+                if key == 'data_root'
+                else f'what {column["settings"]["checkpoint"]} was before it was '
+                'written over'
+            )
+            raise ValueError(
+                f'{path} has a result of {name} of {what}; name another file with '
+                '--out, or do all of them again by --force.'
+            )
 
 
 def keep_others(path: str, columns: list[Column]) -> None:

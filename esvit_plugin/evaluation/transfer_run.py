@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..engine.cli import Failure, describe
+from ..engine.fingerprints import fingerprint
 from .dumped_config import evaluated_config
 from .loading import find_evaluated, load_backbone, network_of
 from .transfer import check_data, evaluate, in_order, load_data_config
@@ -80,17 +81,19 @@ def evaluate_models(
 
     Raises:
         ValueError: If the file is of other settings, or has results of another data
-            folder.
+            folder, or of a checkpoint that was written over since.
         FileNotFoundError: If a data set is not there; before anything runs.
         Failure: At the end, if data sets failed; the message has the reasons.
     """
     stored = read_columns(out, settings)
     columns = stored[: len(settings)]
     asked = {name: load_data_config(name, data_root) for name in in_order(datasets)}
-    roots = {name: _origin(cfg) for name, cfg in asked.items()}
-    for column in columns:
+    roots = {name: _root(cfg) for name, cfg in asked.items()}
+    contents = [_content(column['settings']) for column in columns]
+    for column, content in zip(columns, contents, strict=True):
         kept = column['results'].keys() - (asked if force else ())
-        check_made_alike(out, column, {name: roots.get(name, {}) for name in kept})
+        origins = {name: {**content, **roots.get(name, {})} for name in kept}
+        check_made_alike(out, column, origins)
     cfgs = {
         name: cfg
         for name, cfg in asked.items()
@@ -100,7 +103,7 @@ def evaluate_models(
     _tell_left_out(out, columns, [name for name in asked if name not in cfgs])
     for cfg in cfgs.values():
         cfg.loader.update(loader or {})
-    failures = _evaluate_missing(columns, stored, cfgs, out, force)
+    failures = _evaluate_missing(columns, contents, stored, cfgs, out, force)
     print('\n' + table(columns))
     if failures:
         reasons = ', '.join(f'{name} ({why})' for name, why in failures.items())
@@ -111,7 +114,13 @@ def evaluate_models(
         )
 
 
-def _origin(cfg: Config) -> dict[str, str]:
+def _content(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What tells a checkpoint from a later one of its name, kept with each result."""
+    digest = fingerprint(settings['checkpoint'])
+    return {} if digest is None else dict(checkpoint_digest=digest)
+
+
+def _root(cfg: Config) -> dict[str, str]:
     """Where the images of a data set are, as it is kept with its result."""
     root = cfg.get('data_root')
     return {} if root is None else dict(data_root=os.path.realpath(root))
@@ -133,6 +142,7 @@ def _tell_left_out(out: str, columns: list[Column], names: list[str]) -> None:
 
 def _evaluate_missing(
     columns: list[Column],
+    contents: list[dict[str, str]],
     stored: list[Column],
     cfgs: dict[str, Config],
     out: str,
@@ -149,6 +159,7 @@ def _evaluate_missing(
     needed = {id(column): column for group in missing.values() for column in group}
     # Before anything runs, since a checkpoint may not fit.
     evaluators = {key: _Evaluator(one['settings']) for key, one in needed.items()}
+    origins = dict(zip(map(id, columns), contents, strict=True))
     titles = dict(zip(map(id, columns), labels(columns), strict=True))
     failures = {}
     for name, cfg in cfgs.items():
@@ -160,7 +171,7 @@ def _evaluate_missing(
                 failures[name] = describe(error)
                 print(f'\n{cfg.name} failed: {failures[name]}', flush=True)
                 break
-            column['results'][name] = {**result, **_origin(cfg)}
+            column['results'][name] = {**result, **origins[id(column)], **_root(cfg)}
             keep_others(out, stored)
             write_columns(out, stored)
             of = f', {titles[id(column)]}' if len(columns) > 1 else ''

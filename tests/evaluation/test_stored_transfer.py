@@ -72,3 +72,23 @@ def test_results_of_another_data_folder_are_refused(tmp_path, evaluate, capsys):
     without(tmp_path, 'data_root')
     assert evaluate('mnist')['mnist']['value'] == 3
     assert 'Of mnist it does not say from which data' in capsys.readouterr().out
+
+
+def test_results_of_an_older_checkpoint_are_refused(tmp_path, evaluate):
+    evaluate('mnist', 'fer2013')
+    checkpoint = tmp_path / 'checkpoint.pth'
+    # The time of a copy is no difference.
+    os.utime(checkpoint, (1, 1))
+    assert evaluate('mnist')['mnist']['value'] == 1
+    checkpoint.write_bytes(b'later')
+    # Of those that are not asked for, too: the table has them beside the new ones.
+    for names, force in ((['mnist'], False), (['mnist'], True), ([], False)):
+        with pytest.raises(ValueError, match=r'checkpoint\.pth was before it was'):
+            evaluate(*names, force=force)
+    found = evaluate('mnist', 'fer2013', force=True)
+    assert [found[name]['value'] for name in ('mnist', 'fer2013')] == [3, 4]
+    without(tmp_path, 'checkpoint_digest')
+    assert evaluate('mnist', 'fer2013') == {
+        name: {key: value for key, value in result.items() if 'digest' not in key}
+        for name, result in found.items()
+    }
