@@ -33,6 +33,7 @@ class FeatureOrigin(NamedTuple):
             made for.
         folder: What relative paths of images start from; '' means here.
         options: What changes the config, by dotted name. Defaults to None.
+        digest: ``fingerprint`` of the checkpoint. Defaults to None, not known.
     """
 
     config: str
@@ -41,6 +42,7 @@ class FeatureOrigin(NamedTuple):
     size: int | None = None
     folder: str = ''
     options: dict[str, Any] | None = None
+    digest: str | None = None
 
 
 def write_features(
@@ -204,8 +206,8 @@ def read_origin(path: str) -> FeatureOrigin | None:
         ValueError: If it is no such file.
     """
     arrays = _read(path)
-    # Only where there are any.
-    if set(FeatureOrigin._fields) - set(arrays) - {'options'}:
+    # Options only where there are any, and older ones have no digest.
+    if set(FeatureOrigin._fields) - set(arrays) - {'options', 'digest'}:
         return None
     try:
         known = {n: arrays[n].item() for n in FeatureOrigin._fields if n in arrays}
