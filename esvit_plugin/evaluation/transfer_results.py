@@ -88,22 +88,27 @@ def check_made_alike(
             )
 
 
-def keep_others(path: str, columns: list[Column]) -> None:
+def keep_others(path: str, columns: list[Column], made: set[tuple[int, str]]) -> None:
     """Take over what another run has written to the file in the meantime.
 
     Data sets may be shared out to several GPUs, each with a run of its own.
 
     Args:
         path: The file.
-        columns: As of ``read_columns``; results that they lack are added.
+        columns: As of ``read_columns``; what the file has beside is added, another
+            column too.
+        made: What this run has made itself, as numbers of columns and data sets: all
+            other results are the file's, which may be newer.
 
     Raises:
         ValueError: As ``read_columns``.
     """
     others = read_columns(path, [column['settings'] for column in columns])
-    for column, other in zip(columns, others, strict=False):
+    for number, (column, other) in enumerate(zip(columns, others, strict=False)):
         for name, result in other['results'].items():
-            column['results'].setdefault(name, result)
+            if (number, name) not in made:
+                column['results'][name] = result
+    columns += others[len(columns) :]
 
 
 def write_columns(path: str, columns: list[Column]) -> None:

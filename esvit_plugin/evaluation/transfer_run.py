@@ -162,6 +162,7 @@ def _evaluate_missing(
     origins = dict(zip(map(id, columns), contents, strict=True))
     titles = dict(zip(map(id, columns), labels(columns), strict=True))
     failures = {}
+    made: set[tuple[int, str]] = set()
     for name, cfg in cfgs.items():
         for column in missing[name]:
             try:
@@ -172,7 +173,9 @@ def _evaluate_missing(
                 print(f'\n{cfg.name} failed: {failures[name]}', flush=True)
                 break
             column['results'][name] = {**result, **origins[id(column)], **_root(cfg)}
-            keep_others(out, stored)
+            # The first of those that are stored are the columns.
+            made.add((columns.index(column), name))
+            keep_others(out, stored, made)
             write_columns(out, stored)
             of = f', {titles[id(column)]}' if len(columns) > 1 else ''
             print(

@@ -92,3 +92,30 @@ def test_results_of_an_older_checkpoint_are_refused(tmp_path, evaluate):
         name: {key: value for key, value in result.items() if 'digest' not in key}
         for name, result in found.items()
     }
+
+
+def test_what_another_run_writes_meanwhile_is_kept(tmp_path, evaluate, monkeypatch):
+    old = evaluate('mnist', 'fer2013')
+    path = tmp_path / 'results.json'
+    write = transfer_run.write_columns
+
+    def write_and_let_another(out, columns):
+        write(out, columns)
+        content = json.loads(path.read_text())
+        if content['results']['fer2013'] == old['fer2013']:
+            # It has done the other set again, and compares with a second model.
+            content['results']['fer2013'] = {**old['fer2013'], 'value': 50}
+            results = dict(mnist=dict(value=60, metric='accuracy'))
+            content['against'] = dict(settings=dict(config='b.py'), results=results)
+            path.write_text(json.dumps(content))
+
+    monkeypatch.setattr(transfer_run, 'write_columns', write_and_let_another)
+    made_up_transfer.MAKERS['dtd'](tmp_path / 'a' / 'dtd')
+    found = evaluate('dtd', 'mnist', force=True)
+    assert {name: result['value'] for name, result in found.items()} == {
+        'dtd': 3,
+        'mnist': 4,
+        'fer2013': 50,
+    }
+    content = json.loads(path.read_text())
+    assert content['against']['results']['mnist']['value'] == 60
