@@ -163,6 +163,24 @@ def test_other_files_are_no_features(tmp_path, kind):
             read(str(path))
 
 
+def test_arrays_that_are_not_asked_for_stay_in_the_file(tmp_path, monkeypatch):
+    path, names = tmp_path / 'f.npz', []
+    pooled = np.ones((2, 3))
+    np.savez(path, paths=np.array(['a', 'b']), pooled=pooled, regions=np.ones((2, 9)))
+    read = np.lib.npyio.NpzFile.__getitem__
+
+    def recorded(self, name):
+        names.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(np.lib.npyio.NpzFile, '__getitem__', recorded)
+    assert np.array_equal(read_paths(str(path))[0], pooled)
+    assert read_origin(str(path)) is None
+    assert set(names) == {'paths', 'pooled'}
+    with pytest.raises(ValueError, match="'other' .*; it has pooled, regions of this"):
+        read_paths(str(path), 'other')
+
+
 @pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
 def test_damage_of_a_features_file_is_named(tmp_path, save):
     path, pooled = tmp_path / 'f.npz', np.random.default_rng(0).normal(size=(9, 8))
