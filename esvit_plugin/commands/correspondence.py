@@ -34,7 +34,7 @@ from ..evaluation.options import (
 )
 from ..evaluation.view_pairs import COPIES, JITTER_PROB, PAIRS
 from ..visualization import plot_correspondence
-from ..visualization.figures import check_matplotlib
+from ..visualization.figures import check_matplotlib, picture_name
 
 
 def parse_args() -> argparse.Namespace:
@@ -128,7 +128,7 @@ def main() -> None:
         rows.append(dict(path=pair.paths[0], **second, **box, **values))
         print(line(values) + ', '.join(pair.paths))
         if number < args.num_pictures:
-            names = '_'.join(Path(path).stem for path in pair.paths)
+            names = picture_name('_'.join(Path(path).stem for path in pair.paths))
             picture = os.path.join(args.out, f'correspondence_{number}_{names}.png')
             with atomic_file(picture) as part:
                 plot_correspondence(part, pair, [(network, matches)])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..datasets.seeding import SeededPipeline, making_item
 from ..datasets.transforms.multi_crop import MultiCrop
-from .figures import new_figure
+from .figures import figure_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -229,7 +229,7 @@ def _place(
 ) -> int:
     """Add the cells (top, left, title, picture) of an image; where the next begins."""
     height, width = sample.image.shape[:2]
-    name = os.path.basename(sample.name)
+    name = figure_text(os.path.basename(sample.name))
     title = f'{name}, {width} × {height} px'
     scale = _SIDE / max(view.shape[0] for _, view in sample.views)
     items = [(title, sample.image, _SIDE / height)]
