@@ -148,8 +148,8 @@ def main() -> None:
         text = '' if spread is None else f'standard error {spread:.1f} % over images; '
         print(f'accuracy: {text}by chance {share}')
     settings = ['config', 'checkpoint', 'size', 'seed', 'num_matches', 'pairs']
+    settings += ['jitter_prob']
     settings += ['cfg_options'] if args.cfg_options else []
-    settings += ['jitter_prob'] if args.pairs in COPIES else []
     record = {key: getattr(args, key) for key in settings}
     record.update(network=network, mean=mean, **beside, images=rows)
     out = os.path.join(args.out, 'correspondence.json')
