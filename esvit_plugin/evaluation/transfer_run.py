@@ -11,7 +11,7 @@ from ..engine.cli import Failure, describe
 from ..engine.fingerprints import fingerprint
 from .dumped_config import evaluated_config
 from .loading import find_evaluated, load_backbone, network_of
-from .transfer import check_data, evaluate, in_order, load_data_config
+from .transfer import check_data, check_sizes, evaluate, in_order, load_data_config
 from .transfer_results import (
     Column,
     check_made_alike,
@@ -81,7 +81,8 @@ def evaluate_models(
 
     Raises:
         ValueError: If the file is of other settings, or has results of another data
-            folder, or of a checkpoint that was written over since.
+            folder, or of a checkpoint that was written over since; or if a data set
+            has sizes of its own where one is asked for.
         FileNotFoundError: If a data set is not there; before anything runs.
         Failure: At the end, if data sets failed; the message has the reasons.
     """
@@ -100,6 +101,7 @@ def evaluate_models(
         if force or any(name not in column['results'] for column in columns)
     }
     check_data(cfgs)
+    check_sizes(cfgs, settings[0].get('size'))
     _tell_left_out(out, columns, [name for name in asked if name not in cfgs])
     for cfg in cfgs.values():
         cfg.loader.update(loader or {})

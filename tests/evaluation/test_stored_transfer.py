@@ -5,6 +5,7 @@ import os
 
 import pytest
 from support import made_up_transfer
+from support.paths import ROOT
 
 from esvit_plugin.evaluation import transfer_run
 from esvit_plugin.evaluation.transfer_run import evaluate_models
@@ -37,9 +38,10 @@ def evaluate(tmp_path, values):
         config='a.py', checkpoint=str(tmp_path / 'checkpoint.pth'), source='teacher'
     )
 
-    def evaluate(*names, root='a', **kwargs):
+    def evaluate(*names, root='a', size=None, **kwargs):
         out = tmp_path / 'results.json'
-        args = ([dict(settings)], names, str(tmp_path / root), str(out))
+        mine = settings if size is None else {**settings, 'size': size}
+        args = ([mine], names, str(tmp_path / root), str(out))
         evaluate_models(*args, **kwargs)
         return json.loads(out.read_text())['results']
 
@@ -119,3 +121,13 @@ def test_what_another_run_writes_meanwhile_is_kept(tmp_path, evaluate, monkeypat
     }
     content = json.loads(path.read_text())
     assert content['against']['results']['mnist']['value'] == 60
+
+
+def test_a_size_that_a_data_set_does_not_take_is_refused(tmp_path, evaluate):
+    own = tmp_path / 'own.py'
+    mnist = ROOT / 'configs' / 'transfer' / 'mnist.py'
+    own.write_text(f'_base_ = [{str(mnist)!r}]\nsize = None\n')
+    with pytest.raises(ValueError, match=r'--size 32: the configs of .*own\.py have'):
+        evaluate('mnist', str(own), size=32)
+    assert not (tmp_path / 'results.json').exists()
+    assert list(evaluate('mnist', size=32)) == ['mnist']
