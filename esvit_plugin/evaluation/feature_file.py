@@ -245,7 +245,7 @@ def _read(path: str, names: Sequence[str] | None = None) -> dict[str, np.ndarray
             file = np.load(stream)
             # An .npy file is an array, and other members of a zip are bytes.
             if isinstance(file, np.lib.npyio.NpzFile):
-                members = file.zip.namelist()
+                members = file.zip.namelist() if file.zip else []
                 wanted = file.files if names is None else {*names} & {*file.files}
                 arrays = {name: file[name] for name in wanted}
                 is_whole = all(name.endswith('.npy') for name in members)

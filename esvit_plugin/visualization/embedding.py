@@ -62,6 +62,7 @@ def draw_embedding(
     axis.set_aspect('equal', adjustable='datalim')
     if not many:
         # Given with their texts, as matplotlib leaves labels out that begin with _.
-        place = 'outside right upper'
-        figure.legend(handles, texts, loc=place, markerscale=1.5, fontsize=9)
+        figure.legend(
+            handles, texts, loc='outside right upper', markerscale=1.5, fontsize=9
+        )
     return figure
