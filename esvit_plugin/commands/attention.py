@@ -32,7 +32,7 @@ from ..evaluation.options import (
     chosen_size,
 )
 from ..visualization import draw_attention
-from ..visualization.figures import check_matplotlib
+from ..visualization.figures import check_matplotlib, picture_name
 
 
 def query(text: str) -> Query:
@@ -91,7 +91,7 @@ def draw(
         figure = draw_attention(
             image, attention, queries, mass=mass, title=name, **options
         )
-        out = os.path.join(args.out, f'{kind}_{number}_{name}.png')
+        out = os.path.join(args.out, f'{kind}_{number}_{picture_name(name)}.png')
         with atomic_file(out) as part:
             figure.savefig(part)
         share = f', {100 * mass:g} % of the mass' if mass else ''

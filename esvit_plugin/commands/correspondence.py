@@ -34,7 +34,7 @@ from ..evaluation.options import (
 )
 from ..evaluation.view_pairs import COPIES, JITTER_PROB, PAIRS
 from ..visualization import plot_correspondence
-from ..visualization.figures import check_matplotlib
+from ..visualization.figures import check_matplotlib, picture_name
 
 
 def parse_args() -> argparse.Namespace:
@@ -128,7 +128,7 @@ def main() -> None:
         rows.append(dict(path=pair.paths[0], **second, **box, **values))
         print(line(values) + ', '.join(pair.paths))
         if number < args.num_pictures:
-            names = '_'.join(Path(path).stem for path in pair.paths)
+            names = picture_name('_'.join(Path(path).stem for path in pair.paths))
             picture = os.path.join(args.out, f'correspondence_{number}_{names}.png')
             with atomic_file(picture) as part:
                 plot_correspondence(part, pair, [(network, matches)])
@@ -148,8 +148,8 @@ def main() -> None:
         text = '' if spread is None else f'standard error {spread:.1f} % over images; '
         print(f'accuracy: {text}by chance {share}')
     settings = ['config', 'checkpoint', 'size', 'seed', 'num_matches', 'pairs']
+    settings += ['jitter_prob']
     settings += ['cfg_options'] if args.cfg_options else []
-    settings += ['jitter_prob'] if args.pairs in COPIES else []
     record = {key: getattr(args, key) for key in settings}
     record.update(network=network, mean=mean, **beside, images=rows)
     out = os.path.join(args.out, 'correspondence.json')

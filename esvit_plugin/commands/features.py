@@ -15,6 +15,7 @@ from mmengine.device import get_device
 from .. import load_backbone
 from ..datasets import ImageFiles
 from ..engine.cli import check_at_least, check_output
+from ..engine.fingerprints import fingerprint
 from ..engine.options import add_config_options, check_out_option
 from ..evaluation.dumped_config import evaluated_config
 from ..evaluation.feature_file import (
@@ -83,5 +84,6 @@ def main() -> None:
             size=size,
             folder=os.getcwd(),
             options=args.cfg_options,
+            digest=fingerprint(args.checkpoint),
         ),
     )

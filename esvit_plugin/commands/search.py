@@ -13,6 +13,7 @@ from mmengine.device import get_device
 from .. import load_backbone
 from ..engine.checkpoints import atomic_file
 from ..engine.cli import check_at_least, check_output
+from ..engine.fingerprints import fingerprint
 from ..engine.options import add_config_options, check_out_option
 from ..evaluation.dumped_config import evaluated_config
 from ..evaluation.feature_file import FeatureOrigin, read_origin
@@ -58,6 +59,23 @@ def find_origin(args: argparse.Namespace) -> FeatureOrigin:
     )
 
 
+def check_checkpoint(features: str, origin: FeatureOrigin) -> None:
+    """Refuse a checkpoint with another content than that which the features are of.
+
+    Files of older versions do not say which it was.
+
+    Raises:
+        ValueError: If it is another one; the message says what to do.
+    """
+    digest = fingerprint(origin.checkpoint)
+    if origin.digest and digest and digest != origin.digest:
+        raise ValueError(
+            f'{origin.checkpoint} is not the checkpoint that {features} was made with: '
+            'it was written over, or is another one. Give that one by --checkpoint, or '
+            f'make {features} again by esvit features.'
+        )
+
+
 def table(row: Neighbours) -> str:
     """The neighbours of an image, a line each."""
     lines = [row.query]
@@ -76,6 +94,7 @@ def main() -> None:
         check_output(args.out, args.features, *args.images)
         check_matplotlib()
     origin = find_origin(args)
+    check_checkpoint(args.features, origin)
     with evaluated_config(origin.config, origin.checkpoint, origin.options) as config:
         student = origin.source == 'student'
         model = load_backbone(config, origin.checkpoint, student)

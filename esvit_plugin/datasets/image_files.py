@@ -1,16 +1,19 @@
 """Image files for feature extraction: all good ones, each once, in order."""
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from .folder import EXTENSIONS
 from .paths import printable, take_images, walk_files, warn_of_skipped
+from .transforms.loading import MAX_PIXELS
 
 
 def evaluation_steps(size: int = 224) -> list[dict[str, Any]]:
@@ -32,6 +35,32 @@ def evaluation_steps(size: int = 224) -> list[dict[str, Any]]:
         dict(type='CenterCrop', crop_size=size),
         dict(type='PackInputs'),
     ]
+
+
+class _SkipLong:
+    """A step that skips images so long that resizing them would fill the memory.
+
+    Args:
+        size: Of ``evaluation_steps``, which scale the shorter side.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.edge = round(size * 256 / 224)
+
+    def __call__(self, results: dict) -> dict | None:
+        short, long = sorted(results['img_shape'])
+        length = self.edge * long // short
+        # A limit like that of the file's own pixels; larger sizes are the user's wish.
+        if length * self.edge <= max(MAX_PIXELS, 2 * self.edge**2):
+            return results
+        path = printable(results['img_path'])
+        print_log(
+            f'The image {path} of {long} x {short} pixels would be resized to '
+            f'{length} x {self.edge}, which is too long. Skipped.',
+            'current',
+            logging.WARNING,
+        )
+        return None
 
 
 class ImageFiles(Dataset):
@@ -77,7 +106,8 @@ class ImageFiles(Dataset):
     def cut_to(self, size: int, bit_depth: int | None = None) -> None:
         """Give the images another size and depth; arguments are as of the class."""
         load = dict(type='LoadImage', on_error='skip', bit_depth=bit_depth)
-        self.pipeline = Compose([TRANSFORMS.build(load), cut_image(size)])
+        steps = [TRANSFORMS.build(load), _SkipLong(size), cut_image(size)]
+        self.pipeline = Compose(steps)
 
     def __len__(self) -> int:
         return len(self.paths)

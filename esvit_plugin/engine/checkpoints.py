@@ -45,7 +45,8 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     """
     folder, name = os.path.split(os.fspath(path))
     stem, ending = os.path.splitext(name)
-    unfinished = os.path.join(folder, f'.{stem}{UNFINISHED}{ending}')
+    # Another process may write the same file.
+    unfinished = os.path.join(folder, f'.{stem}.{os.getpid()}{UNFINISHED}{ending}')
     try:
         os.makedirs(folder or os.curdir, exist_ok=True)
         yield unfinished

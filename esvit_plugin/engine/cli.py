@@ -22,6 +22,10 @@ _BUILT = re.compile(r'^class `(\w+)` in \S+?\.py: ')
 _RAISED = re.compile(r'^[\w.]+(?:Error|Exception): ', re.M)
 
 
+# The commands whose work several processes share; the others would each do it all.
+SHARED_COMMANDS = ('train', 'test', 'knn')
+
+
 class Failure(RuntimeError):
     """An error at run time whose message says all that a user needs."""
 
@@ -56,6 +60,7 @@ def run_tool(main: Callable[[], object]) -> None:
             # Names of files need not be UTF-8, and are printed as in printable().
             stream.reconfigure(errors='backslashreplace')
     try:
+        _check_alone(main)
         main()
     except KeyboardInterrupt as error:
         raise SystemExit(130) from error
@@ -70,6 +75,26 @@ def run_tool(main: Callable[[], object]) -> None:
         raise SystemExit(1) from error
     finally:
         _leave()
+
+
+def _check_alone(main: Callable[[], object]) -> None:
+    """Refuse several processes of torchrun for a command that is for one.
+
+    Raises:
+        ValueError: If all of them would do the same, and write the same files.
+    """
+    package, _, name = main.__module__.rpartition('.')
+    number = os.environ.get('WORLD_SIZE', '1')
+    if (
+        package.endswith('.commands')
+        and name not in SHARED_COMMANDS
+        and 'TORCHELASTIC_RUN_ID' in os.environ
+        and number != '1'
+    ):
+        raise ValueError(
+            f'torchrun started {number} processes, which would all do the same and '
+            f'write the same files. Start esvit {name.replace("_", "-")} without it.'
+        )
 
 
 def report(text: str, error: BaseException | None = None) -> None:

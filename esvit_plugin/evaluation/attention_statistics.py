@@ -27,8 +27,19 @@ class ImageEntropy(NamedTuple):
 
 
 def attend(model: FrozenBackbone, image: np.ndarray) -> BlockAttention:
-    """Attention of the last block in one image, RGB uint8 of shape (H, W, 3)."""
-    return last_attention(model.backbone, model_inputs(model, image))
+    """Attention of the last block in one image.
+
+    Args:
+        model: The model.
+        image: RGB uint8 array of shape (H, W, 3).
+
+    Raises:
+        ValueError: If the backbone takes no images of this size, or its attention is
+            not known.
+    """
+    inputs = model_inputs(model, image)
+    with model.checked(inputs):
+        return last_attention(model.backbone, inputs)
 
 
 def image_entropy(

@@ -17,7 +17,7 @@ def embed_in_plane(
         Points, shape (N, 2), around 0; they are spread most along the first axis.
 
     Raises:
-        ValueError: If there are fewer than 4 images.
+        ValueError: If there are fewer than 4 images, or all features are equal.
     """
     if len(features) < 4:
         raise ValueError(
@@ -25,6 +25,12 @@ def embed_in_plane(
             'esvit features more.'
         )
     features = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
+    # What rounding leaves of equal ones is noise, which no method spreads.
+    if np.ptp(features.astype(np.float64), axis=0).max() < 1e-6:
+        raise ValueError(
+            f'All {len(features)} features point the same way, so there are no '
+            'distances to draw: the images are the same, or the model has collapsed.'
+        )
     if method == 'umap':
         from umap import UMAP
 

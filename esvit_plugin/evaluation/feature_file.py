@@ -33,6 +33,7 @@ class FeatureOrigin(NamedTuple):
             made for.
         folder: What relative paths of images start from; '' means here.
         options: What changes the config, by dotted name. Defaults to None.
+        digest: ``fingerprint`` of the checkpoint. Defaults to None, not known.
     """
 
     config: str
@@ -41,6 +42,7 @@ class FeatureOrigin(NamedTuple):
     size: int | None = None
     folder: str = ''
     options: dict[str, Any] | None = None
+    digest: str | None = None
 
 
 def write_features(
@@ -179,10 +181,14 @@ def read_features(
 
 def read_paths(path: str, key: str = 'pooled') -> tuple[np.ndarray, list[str]]:
     """As ``read_features``, but with the path of each image as it was written."""
-    arrays = _read(path)
-    names = [n for n, a in arrays.items() if a.ndim == 2 and a.dtype.kind in 'fiu']
+    arrays = _read(path, ('paths', key))
     paths = arrays.get('paths')
-    if key not in names or paths is None or paths.shape != arrays[key].shape[:1]:
+    if (
+        key not in _features(arrays)
+        or paths is None
+        or paths.shape != arrays[key].shape[:1]
+    ):
+        names = _features(_read(path))
         raise ValueError(
             f'{path} has no paths (N,) and features {key!r} (N, C); it has '
             f'{", ".join(names) or "no features"} of this kind. Write it by '
@@ -203,9 +209,9 @@ def read_origin(path: str) -> FeatureOrigin | None:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no such file.
     """
-    arrays = _read(path)
-    # Only where there are any.
-    if set(FeatureOrigin._fields) - set(arrays) - {'options'}:
+    arrays = _read(path, ('paths', *FeatureOrigin._fields))
+    # Options only where there are any, and older ones have no digest.
+    if set(FeatureOrigin._fields) - set(arrays) - {'options', 'digest'}:
         return None
     try:
         known = {n: arrays[n].item() for n in FeatureOrigin._fields if n in arrays}
@@ -220,22 +226,35 @@ def read_origin(path: str) -> FeatureOrigin | None:
     return FeatureOrigin(**known, options=options)
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
-    """All arrays of a file."""
+def _features(arrays: dict[str, np.ndarray]) -> list[str]:
+    """The names of those arrays that may be features of images."""
+    return [n for n, a in arrays.items() if a.ndim == 2 and a.dtype.kind in 'fiu']
+
+
+def _read(path: str, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Those arrays of a file that are named and there, or all.
+
+    The others are not read: regions may be larger than memory.
+    """
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no file {path}.')
     arrays: dict[str, Any] = {}
+    is_whole = False
     with open(path, 'rb') as stream:
         try:
             file = np.load(stream)
             # An .npy file is an array, and other members of a zip are bytes.
             if isinstance(file, np.lib.npyio.NpzFile):
-                arrays = {name: file[name] for name in file.files}
+                members = file.zip.namelist() if file.zip else []
+                wanted = file.files if names is None else {*names} & {*file.files}
+                arrays = {name: file[name] for name in wanted}
+                is_whole = all(name.endswith('.npy') for name in members)
+                is_whole = is_whole and bool(members)
         except MemoryError:
             raise MemoryError(f'{path} does not fit into memory.') from None
         except Exception:  # zipfile, its decoders and numpy have many kinds
-            arrays = {}
-    if not arrays or not all(isinstance(one, np.ndarray) for one in arrays.values()):
+            is_whole = False
+    if not is_whole or not all(isinstance(one, np.ndarray) for one in arrays.values()):
         # numpy's own messages say how to run what such a file may hold.
         raise ValueError(
             f'{path} is no .npz file of numbers, or is damaged. Write it by {_TOOL}.'

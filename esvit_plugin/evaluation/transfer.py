@@ -107,6 +107,27 @@ def check_data(cfgs: dict[str, Config]) -> None:
             DATASETS.build({**whole, 'lazy_init': True})
 
 
+def check_sizes(cfgs: dict[str, Config], size: int | None) -> None:
+    """Refuse a size for data sets whose configs decide it, before anything runs.
+
+    Args:
+        cfgs: The configs by name.
+        size: What is asked for, None if nothing is.
+
+    Raises:
+        ValueError: If there are such sets; the message names them.
+    """
+    if size is None:
+        return
+    own = [name for name, cfg in cfgs.items() if not prepared_as(cfg, size, None)[1]]
+    if own:
+        raise ValueError(
+            f'--size {size}: the configs of {", ".join(own)} have sizes of their own, '
+            'which stay. Leave --size or these data sets out, or let the steps that '
+            "resize and crop have the config's size."
+        )
+
+
 def evaluate(
     model: FrozenBackbone,
     extract: Callable[[Tensor], Tensor],

@@ -57,22 +57,58 @@ def read_columns(path: str, settings: list[dict[str, Any]]) -> list[Column]:
     return [*known, *columns[len(known) :]]
 
 
-def keep_others(path: str, columns: list[Column]) -> None:
+def check_made_alike(
+    path: str, column: Column, origins: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Refuse results that were not made of what is asked for now.
+
+    Args:
+        path: Their file.
+        column: Of one model.
+        origins: What they would be made of now, by data set. What a result of an older
+            version does not say passes.
+
+    Raises:
+        ValueError: If one was made of something else; the message names both.
+    """
+    for name, origin in origins.items():
+        for key, value in origin.items():
+            other = column['results'][name].get(key, value)
+            if other == value:
+                continue
+            what = (
+                f'the data folder {other}, not of {value}'
+                if key == 'data_root'
+                else f'what {column["settings"]["checkpoint"]} was before it was '
+                'written over'
+            )
+            raise ValueError(
+                f'{path} has a result of {name} of {what}; name another file with '
+                '--out, or do all of them again by --force.'
+            )
+
+
+def keep_others(path: str, columns: list[Column], made: set[tuple[int, str]]) -> None:
     """Take over what another run has written to the file in the meantime.
 
     Data sets may be shared out to several GPUs, each with a run of its own.
 
     Args:
         path: The file.
-        columns: As of ``read_columns``; results that they lack are added.
+        columns: As of ``read_columns``; what the file has beside is added, another
+            column too.
+        made: What this run has made itself, as numbers of columns and data sets: all
+            other results are the file's, which may be newer.
 
     Raises:
         ValueError: As ``read_columns``.
     """
     others = read_columns(path, [column['settings'] for column in columns])
-    for column, other in zip(columns, others, strict=False):
+    for number, (column, other) in enumerate(zip(columns, others, strict=False)):
         for name, result in other['results'].items():
-            column['results'].setdefault(name, result)
+            if (number, name) not in made:
+                column['results'][name] = result
+    columns += others[len(columns) :]
 
 
 def write_columns(path: str, columns: list[Column]) -> None:

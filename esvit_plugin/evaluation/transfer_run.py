@@ -1,5 +1,6 @@
 """The transfer evaluation of a model, or of two to compare, over many data sets."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,11 +8,13 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..engine.cli import Failure, describe
+from ..engine.fingerprints import fingerprint
 from .dumped_config import evaluated_config
 from .loading import find_evaluated, load_backbone, network_of
-from .transfer import check_data, evaluate, in_order, load_data_config
+from .transfer import check_data, check_sizes, evaluate, in_order, load_data_config
 from .transfer_results import (
     Column,
+    check_made_alike,
     keep_others,
     labels,
     read_columns,
@@ -77,21 +80,32 @@ def evaluate_models(
         loader: Options of the ``DataLoader`` in place of the config's.
 
     Raises:
-        ValueError: If the file is of other settings.
+        ValueError: If the file is of other settings, or has results of another data
+            folder, or of a checkpoint that was written over since; or if a data set
+            has sizes of its own where one is asked for.
         FileNotFoundError: If a data set is not there; before anything runs.
         Failure: At the end, if data sets failed; the message has the reasons.
     """
     stored = read_columns(out, settings)
     columns = stored[: len(settings)]
+    asked = {name: load_data_config(name, data_root) for name in in_order(datasets)}
+    roots = {name: _root(cfg) for name, cfg in asked.items()}
+    contents = [_content(column['settings']) for column in columns]
+    for column, content in zip(columns, contents, strict=True):
+        kept = column['results'].keys() - (asked if force else ())
+        origins = {name: {**content, **roots.get(name, {})} for name in kept}
+        check_made_alike(out, column, origins)
     cfgs = {
-        name: load_data_config(name, data_root)
-        for name in in_order(datasets)
+        name: cfg
+        for name, cfg in asked.items()
         if force or any(name not in column['results'] for column in columns)
     }
     check_data(cfgs)
+    check_sizes(cfgs, settings[0].get('size'))
+    _tell_left_out(out, columns, [name for name in asked if name not in cfgs])
     for cfg in cfgs.values():
         cfg.loader.update(loader or {})
-    failures = _evaluate_missing(columns, stored, cfgs, out, force)
+    failures = _evaluate_missing(columns, contents, stored, cfgs, out, force)
     print('\n' + table(columns))
     if failures:
         reasons = ', '.join(f'{name} ({why})' for name, why in failures.items())
@@ -102,8 +116,35 @@ def evaluate_models(
         )
 
 
+def _content(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What tells a checkpoint from a later one of its name, kept with each result."""
+    digest = fingerprint(settings['checkpoint'])
+    return {} if digest is None else dict(checkpoint_digest=digest)
+
+
+def _root(cfg: Config) -> dict[str, str]:
+    """Where the images of a data set are, as it is kept with its result."""
+    root = cfg.get('data_root')
+    return {} if root is None else dict(data_root=os.path.realpath(root))
+
+
+def _tell_left_out(out: str, columns: list[Column], names: list[str]) -> None:
+    """Say which results of the file are not made again."""
+    if not names:
+        return
+    print(f'{out} has {", ".join(names)} already; --force does them again.')
+    old = [
+        name
+        for name in names
+        if any('data_root' not in column['results'][name] for column in columns)
+    ]
+    if old:
+        print(f'Of {", ".join(old)} it does not say from which data folder.')
+
+
 def _evaluate_missing(
     columns: list[Column],
+    contents: list[dict[str, str]],
     stored: list[Column],
     cfgs: dict[str, Config],
     out: str,
@@ -120,8 +161,10 @@ def _evaluate_missing(
     needed = {id(column): column for group in missing.values() for column in group}
     # Before anything runs, since a checkpoint may not fit.
     evaluators = {key: _Evaluator(one['settings']) for key, one in needed.items()}
+    origins = dict(zip(map(id, columns), contents, strict=True))
     titles = dict(zip(map(id, columns), labels(columns), strict=True))
     failures = {}
+    made: set[tuple[int, str]] = set()
     for name, cfg in cfgs.items():
         for column in missing[name]:
             try:
@@ -131,8 +174,10 @@ def _evaluate_missing(
                 failures[name] = describe(error)
                 print(f'\n{cfg.name} failed: {failures[name]}', flush=True)
                 break
-            column['results'][name] = result
-            keep_others(out, stored)
+            column['results'][name] = {**result, **origins[id(column)], **_root(cfg)}
+            # The first of those that are stored are the columns.
+            made.add((columns.index(column), name))
+            keep_others(out, stored, made)
             write_columns(out, stored)
             of = f', {titles[id(column)]}' if len(columns) > 1 else ''
             print(

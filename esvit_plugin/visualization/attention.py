@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..evaluation.attention import BlockAttention, Query
 from ..evaluation.attention_statistics import mass_mask
-from .figures import new_figure
+from .figures import figure_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +104,7 @@ def draw_attention(
             show(line + further, column + 2, picture, text)
     axis.imshow(canvas, interpolation='none')
     if title:
-        axis.text(_GAP, _HEAD / 2, title, fontsize=11, va='center')
+        axis.text(_GAP, _HEAD / 2, figure_text(title), fontsize=11, va='center')
     _explain(figure, attention.grid, 'cls' in queries, entropy is not None, mass)
     return figure
 

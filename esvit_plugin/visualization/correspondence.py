@@ -8,7 +8,7 @@ import numpy as np
 
 from ..evaluation.correspondence import Matches, region_centres
 from ..evaluation.view_pairs import ViewPair
-from .figures import new_figure
+from .figures import figure_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ def draw_correspondence(
     for axis, (name, matches) in zip(axes[:, 0], rows, strict=True):
         axis.imshow(canvas)
         kinds.update(_draw_matches(axis, matches, (height, width), width + gap))
-        axis.set_title(f'{name}: {describe_matches(matches)}', fontsize=10)
+        axis.set_title(f'{figure_text(name)}: {describe_matches(matches)}', fontsize=10)
         for x, text in zip((0, width + gap), _captions(pair), strict=True):
             style = dict(ha='center', va='top', fontsize=9)
             axis.text(x + width / 2, height * 1.015, text, **style)
@@ -92,7 +92,7 @@ def describe_matches(matches: Matches) -> str:
 
 def _captions(pair: ViewPair) -> tuple[str, str]:
     """What the two views are."""
-    names = [Path(path).stem for path in pair.paths]
+    names = [figure_text(Path(path).stem) for path in pair.paths]
     if pair.place is None:
         return names[0], names[1]
     whole = pair.place.height == pair.place.width == 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import new_figure
+from .figures import figure_text, new_figure
 from .logs import Run
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def draw_curves(
             number = lines.index(name)
             style = dict(color=str(min(0.5, 0.15 * number)), ls=_STYLES[number % 3])
             handles[name] = axis.axhline(value, label=name, lw=1.2, **style)
-        axis.set(title=title, xlabel=x_label)
+        axis.set(title=figure_text(title), xlabel=x_label)
         axis.grid(alpha=0.3)
         if x_end > 0:
             axis.set_xlim(0, 1.02 * x_end)
@@ -211,7 +211,7 @@ def draw_curves(
     if shown:
         figure.legend(
             [handles[name] for name in shown],
-            shown,
+            [figure_text(name) for name in shown],
             loc='outside lower center',
             ncols=min(len(shown), columns + 1),
             frameon=False,

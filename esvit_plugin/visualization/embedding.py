@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import new_figure
+from .figures import figure_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,19 +45,24 @@ def draw_embedding(
     axis = figure.subplots()
     table = matplotlib.colormaps['gist_rainbow' if many else 'tab20']
     area = np.clip(20000 / len(points), 4, 40)
-    for number, name in enumerate(names):
+    handles = []
+    texts = [figure_text(name) for name in names]
+    for number, name in enumerate(texts):
         mine = points[index == number]
         colour = table(number / len(names)) if many else table(number)
-        axis.scatter(
-            mine[:, 0], mine[:, 1], s=area, color=colour, label=name, linewidths=0
+        handles.append(
+            axis.scatter(mine[:, 0], mine[:, 1], s=area, color=colour, linewidths=0)
         )
         if many:
             x, y = np.median(mine, axis=0)
             box = dict(facecolor='white', alpha=0.6, pad=0.5, linewidth=0)
             axis.text(x, y, name, fontsize=6, ha='center', va='center', bbox=box)
-    axis.set(title=title, xticks=[], yticks=[])
+    axis.set(title=figure_text(title), xticks=[], yticks=[])
     # Distances count; the axis fills its room, beyond the points where it must.
     axis.set_aspect('equal', adjustable='datalim')
     if not many:
-        figure.legend(loc='outside right upper', markerscale=1.5, fontsize=9)
+        # Given with their texts, as matplotlib leaves labels out that begin with _.
+        figure.legend(
+            handles, texts, loc='outside right upper', markerscale=1.5, fontsize=9
+        )
     return figure

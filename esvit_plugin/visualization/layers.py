@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..evaluation.attention_distance import AttentionSpread
-from .figures import new_figure
+from .figures import figure_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +38,8 @@ def draw_cka(
     axis.set(
         xticks=range(cols),
         yticks=range(rows),
-        xlabel=f'{second}: after block',
-        ylabel=f'{first}: after block',
+        xlabel=f'{figure_text(second)}: after block',
+        ylabel=f'{figure_text(first)}: after block',
         title='Similarity of layers (0: patch embedding)',
     )
     return figure
@@ -87,5 +87,5 @@ def draw_attention_spread(spread: AttentionSpread, title: str = '') -> 'Figure':
         axis.set(xlabel='block', ylabel=label, ylim=(0, top), xticks=numbers)
         axis.spines[['top', 'right']].set_visible(False)
     axes[0].legend(fontsize=9, loc='lower right')
-    figure.suptitle(title)
+    figure.suptitle(figure_text(title))
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from ..datasets.image_files import cut_image
 from ..datasets.transforms import LoadImage
 from ..evaluation.search import Neighbours
-from .figures import new_figure
+from .figures import figure_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ def draw_retrievals(
     figure.set_layout_engine('constrained')
     parts: Any = figure.subfigures(1, len(widths), width_ratios=widths, wspace=0.05)
     for part, width, (title, rows) in zip(parts, widths, columns.items(), strict=True):
-        part.suptitle(title, fontsize=10)
+        part.suptitle(figure_text(title), fontsize=10)
         grid: Any = part.subplots(len(queries), width, squeeze=False)
         for axes, images in zip(grid, rows, strict=True):
             for axis, (image, is_right) in zip(axes, images, strict=True):
@@ -98,7 +98,7 @@ def _show(axis: Any, image: Any, title: str, frame: str = 'none') -> None:
     if image is None:
         image = np.full((PIXELS, PIXELS, 3), 235, np.uint8)
         axis.text(PIXELS / 2, PIXELS / 2, 'not found', ha='center', va='center')
-    axis.set_title(title, fontsize=8)
+    axis.set_title(figure_text(title), fontsize=8)
     _frame(axis, image, frame)
 
 

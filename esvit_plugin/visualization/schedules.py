@@ -14,6 +14,7 @@ from torch import nn
 
 from ..models.selfsup.mocov3 import cosine_momentum
 from .curves import draw_curves, plain_name
+from .figures import figure_text
 from .logs import Curve
 
 if TYPE_CHECKING:
@@ -149,5 +150,5 @@ def draw_schedules(schedules: Mapping[str, Curve], title: str = '') -> 'Figure':
     """
     panels = {plain_name(key): {title: points} for key, points in schedules.items()}
     figure = draw_curves(panels, 'epoch')
-    figure.suptitle(title)
+    figure.suptitle(figure_text(title))
     return figure

@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..datasets.seeding import SeededPipeline, making_item
+from ..datasets.transforms.loading import LoadImage, LoadImageFromBytes
 from ..datasets.transforms.multi_crop import MultiCrop
-from .figures import new_figure
+from .figures import figure_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,10 +89,8 @@ def sample_views(
     if paths is None:
         samples = _training_samples(dataset_cfg, num_images, seed)
     else:
-        # Of a set that has its images in memory, no step loads them.
-        loads = any('Load' in type(step).__name__ for step in steps)
         samples = (
-            dict(img_path=path, sample_idx=i, **({} if loads else _load(path, is_rgb)))
+            dict(img_path=path, sample_idx=i, **_given(path, steps, is_rgb))
             for i, path in enumerate(paths)
         )
     for sample in samples:
@@ -136,13 +135,20 @@ def _training_samples(
         yield dataset.get_data_info(number)
 
 
-def _load(path: str, is_rgb: bool) -> dict[str, np.ndarray]:
+def _given(path: str, steps: Sequence[Any], is_rgb: bool) -> dict[str, Any]:
+    """What the first steps of a pipeline take of an image file beside its path."""
     try:
-        with Image.open(path) as file:
-            image = np.asarray(file.convert('RGB'))
-    except Exception as error:  # decoders raise whatever they like
+        if any(isinstance(step, LoadImageFromBytes) for step in _nested(steps)):
+            with open(path, 'rb') as file:
+                return dict(img_bytes=file.read())
+        # Of a set that has its images in memory, no step loads them.
+        if any('Load' in type(step).__name__ for step in steps):
+            return {}
+        loaded: Any = LoadImage().transform(dict(img_path=path))
+    except OSError as error:
         raise ValueError(f'{path} cannot be read as an image: {error}') from error
-    return dict(img=np.ascontiguousarray(image if is_rgb else image[..., ::-1]))
+    image = loaded['img']
+    return dict(img=np.ascontiguousarray(image[..., ::-1] if is_rgb else image))
 
 
 def _nested(steps: Sequence[Any]) -> Iterator[Any]:
@@ -229,7 +235,7 @@ def _place(
 ) -> int:
     """Add the cells (top, left, title, picture) of an image; where the next begins."""
     height, width = sample.image.shape[:2]
-    name = os.path.basename(sample.name)
+    name = figure_text(os.path.basename(sample.name))
     title = f'{name}, {width} × {height} px'
     scale = _SIDE / max(view.shape[0] for _, view in sample.views)
     items = [(title, sample.image, _SIDE / height)]

@@ -202,3 +202,27 @@ def test_any_name_can_be_printed():
         text=True,
     )
     assert (done.stdout, done.stderr, done.returncode) == ('a\\udce4\n',) * 2 + (0,)
+
+
+def test_commands_of_one_process_refuse_torchrun(monkeypatch, capsys):
+    ran = []
+
+    def main():
+        ran.append(main.__module__)
+
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'a')
+    main.__module__ = 'esvit_plugin.commands.extract_backbone'
+    for number in ('2', '1'):
+        monkeypatch.setenv('WORLD_SIZE', number)
+        if number == '1':
+            cli.run_tool(main)
+            continue
+        with pytest.raises(SystemExit):
+            cli.run_tool(main)
+        message = capsys.readouterr().err
+        assert 'torchrun started 2 processes' in message
+        assert 'Start esvit extract-backbone without it' in message and not ran
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    main.__module__ = 'esvit_plugin.commands.train'
+    cli.run_tool(main)
+    assert len(ran) == 2

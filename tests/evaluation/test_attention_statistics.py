@@ -5,8 +5,11 @@ import math
 
 import pytest
 import torch
+from support.backbones import BACKBONES
+from support.frozen import frozen, noise_images
 
 from esvit_plugin.evaluation import BlockAttention, head_entropy, mass_mask
+from esvit_plugin.evaluation.attention_statistics import image_entropy
 
 
 def test_entropy_is_that_of_the_distribution():
@@ -76,3 +79,9 @@ def test_masks_are_the_smallest_ones():
 def test_a_share_outside_is_refused(mass):
     with pytest.raises(ValueError, match=rf'mass must lie in \(0, 1\], got {mass}'):
         mass_mask(torch.ones(2, 2), mass)
+
+
+def test_images_of_a_size_that_the_backbone_does_not_take():
+    fixed = {**BACKBONES['TIMMBackbone'][0], 'dynamic_img_size': False}
+    with pytest.raises(ValueError, match='does not take images of 96 x 96 px'):
+        image_entropy(frozen(fixed), noise_images(1, 96))

@@ -133,7 +133,7 @@ def test_correspondence_with_a_crop_and_with_another_image(tmp_path):
     args = (tool, config, checkpoint, *names, '-o', out, '--size=128')
     output = run(*args, '--pairs=crop', '--seed=5')
     found = json.loads((out / 'correspondence.json').read_text())
-    assert found['pairs'] == 'crop' and 'jitter_prob' not in found
+    assert found['pairs'] == 'crop' and found['jitter_prob'] == 0.8
     # Of a crop more than one region may lie at the true place.
     assert 'chance' not in found and 'by chance' not in output
     for number, (_, image) in enumerate(open_images(names, 128)):

@@ -213,7 +213,7 @@ def test_transfer_results_are_of_a_model_with_its_options(tmp_path, trained):
         read_columns(out, [plain])
     # Another run with the same settings has written since.
     mine = dict(settings=changed, results={'dtd': two['mnist']})
-    keep_others(out, [mine])
+    keep_others(out, [mine], {(0, 'dtd')})
     assert mine['results'] == {'dtd': two['mnist'], **one}
     write_columns(out, [dict(settings=plain, results=two)])
     assert read_columns(out, [plain])[0]['results'] == two

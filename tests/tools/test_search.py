@@ -9,6 +9,7 @@ import torch
 from matplotlib.image import imread
 from support.tools import is_drawn, run, saved_model
 
+from esvit_plugin.engine.fingerprints import fingerprint
 from esvit_plugin.evaluation.feature_file import (
     FeatureOrigin,
     read_origin,
@@ -65,7 +66,10 @@ def files(tmp_path, monkeypatch):
 
 def test_the_features_file_knows_its_model(tmp_path, files):
     config, checkpoint, _ = files
-    origin = FeatureOrigin(str(config), str(checkpoint), 'teacher', 64, str(tmp_path))
+    origin = FeatureOrigin(
+        str(config), str(checkpoint), 'teacher', 64, str(tmp_path),
+        digest=fingerprint(checkpoint),
+    )  # fmt: skip
     assert read_origin('f.npz') == origin
     options = ['-o', 'g.npz', '--num-workers=0', '--size=32', '--student']
     run('extract_features.py', config, checkpoint, 'images', *options)
@@ -119,6 +123,23 @@ def test_files_of_older_versions_need_the_model(files):
         run('search.py', 'none.npz', query)
 
 
+def test_a_checkpoint_that_was_written_over_is_refused(tmp_path, files):
+    _, checkpoint, model = files
+    query = ('search.py', 'f.npz', 'images/fine0.png')
+    old = tmp_path / 'old.pth'
+    old.write_bytes(checkpoint.read_bytes())
+    torch.nn.init.ones_(next(model.parameters()))
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    with pytest.raises(ValueError, match=r'checkpoint\.pth is not the .* that f\.npz'):
+        run(*query)
+    # A copy of the old one will do.
+    assert len(run(*query, '--checkpoint', old).splitlines()) == 6
+    arrays = dict(np.load('f.npz'))
+    del arrays['digest']
+    np.savez('f.npz', **arrays)
+    assert len(run(*query).splitlines()) == 6
+
+
 def save_array(path):
     with open(path, 'wb') as file:
         np.save(file, np.ones((3, 4)))
@@ -140,6 +161,24 @@ def test_other_files_are_no_features(tmp_path, kind):
     for read in (read_paths, read_origin):
         with pytest.raises(ValueError, match='f.npz is no .npz file of numbers, or is'):
             read(str(path))
+
+
+def test_arrays_that_are_not_asked_for_stay_in_the_file(tmp_path, monkeypatch):
+    path, names = tmp_path / 'f.npz', []
+    pooled = np.ones((2, 3))
+    np.savez(path, paths=np.array(['a', 'b']), pooled=pooled, regions=np.ones((2, 9)))
+    read = np.lib.npyio.NpzFile.__getitem__
+
+    def recorded(self, name):
+        names.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(np.lib.npyio.NpzFile, '__getitem__', recorded)
+    assert np.array_equal(read_paths(str(path))[0], pooled)
+    assert read_origin(str(path)) is None
+    assert set(names) == {'paths', 'pooled'}
+    with pytest.raises(ValueError, match="'other' .*; it has pooled, regions of this"):
+        read_paths(str(path), 'other')
 
 
 @pytest.mark.parametrize('save', [np.savez, np.savez_compressed])

@@ -351,6 +351,14 @@ def test_the_plane_lies_on_its_side(monkeypatch):
     np.testing.assert_allclose(*distances, atol=1e-9)
 
 
+@pytest.mark.parametrize('scale', [0, 1])
+def test_equal_features_have_no_embedding(scale):
+    row = np.random.default_rng(0).normal(size=8)
+    features = scale * np.outer([1, 2, 3, 4, 5], row).astype(np.float32)
+    with pytest.raises(ValueError, match='All 5 features point the same way'):
+        embed_in_plane(features)
+
+
 def test_a_probe_is_drawn_at_its_best_rate():
     steps = dict.fromkeys(['loss', 'accuracy/x0.3', 'accuracy/x1', 'accuracy/top1'])
     keys = default_keys([SimpleNamespace(steps=steps)])

@@ -162,3 +162,20 @@ def test_the_tool(tmp_path, photo, capsys):
         run(tool, config, 'nowhere', '-o', out)
     with pytest.raises(FileNotFoundError, match='data_root'):
         run(tool, 'esvit_swin_t', '-o', out)
+
+
+@pytest.mark.parametrize('loads', [True, False])
+def test_images_beside_those_of_archives_and_turned_ones(demo, tmp_path, loads):
+    cfg = copy.deepcopy(demo)
+    if loads:
+        # What configs of TSV files and of archives begin with.
+        steps = cfg.train_dataloader.dataset.pipeline
+        steps.insert(0, dict(type='LoadImageFromBytes'))
+    photo = Image.fromarray(load_photo('coffee')).resize((90, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees
+    path = tmp_path / 'turned.png'
+    photo.save(path, exif=exif)
+    (sample,) = sample_views(cfg, [str(path)])
+    turned = np.asarray(photo.transpose(Image.Transpose.ROTATE_270))
+    assert np.array_equal(sample.image, turned)

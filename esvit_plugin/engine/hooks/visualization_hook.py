@@ -25,7 +25,7 @@ from ...evaluation.view_pairs import ViewPair, open_pairs
 from ...models.utils import picture_size
 from ...visualization.attention import draw_attention
 from ...visualization.correspondence import draw_correspondence
-from ...visualization.figures import check_matplotlib, figure_image
+from ...visualization.figures import check_matplotlib, figure_image, picture_name
 from ..variables import find_bit_depth
 from .utils import unwrap_model
 
@@ -127,7 +127,7 @@ class EsViTVisualizationHook(Hook):
         model = unwrap_model(runner)
         with _evaluating(model.teacher):
             for number, pair in enumerate(self._pairs):
-                name = f'{number}_{Path(pair.paths[0]).stem}'
+                name = f'{number}_{picture_name(Path(pair.paths[0]).stem)}'
                 step = runner.epoch + 1
                 matches = match_views(model, pair, self.num_matches)
                 rows = [(f'teacher, epoch {step}', matches)]
