@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from mmengine.dist import get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
@@ -69,6 +69,7 @@ class RecoveryHook(Hook):
         self._due = False
         self._keeper: SignalKeeper | None = None
         self._group: Any = None
+        self._swapped: set[EMAHook] = set()
 
     def before_run(self, runner: Runner) -> None:
         """Let a plain ``Runner`` go on inside an epoch, too."""
@@ -95,9 +96,22 @@ class RecoveryHook(Hook):
         if several:
             limit = datetime.timedelta(seconds=self.timeout)
             self._group = dist.new_group(backend='gloo', timeout=limit)
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                self._watch_swaps(hook)
         shield_workers(runner.train_dataloader)
         if isinstance(runner._val_loop, BaseLoop):
             shield_workers(runner.val_dataloader)
+
+    def _watch_swaps(self, hook: EMAHook) -> None:
+        """Know when the model has the weights of its average, for a validation."""
+        swap = hook._swap_ema_parameters
+
+        def watched() -> None:
+            swap()
+            self._swapped ^= {hook}
+
+        hook._swap_ema_parameters = watched
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back; what a finished run does not need is deleted."""
@@ -163,6 +177,9 @@ class RecoveryHook(Hook):
         number, _ = self._agree(False)
         if number:
             epoch = runner.epoch if epoch is None else epoch
+            for hook in tuple(self._swapped):
+                # The checkpoint is one of the training.
+                hook._swap_ema_parameters()
             self._save(runner, epoch, runner.iter)
             done = f'the iterations of epoch {epoch + 1} of {runner.max_epochs}'
             self._stop(runner, number, done)
