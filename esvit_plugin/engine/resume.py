@@ -174,7 +174,8 @@ def replay_schedules(
 
     mmengine's schedules are recursive: a value follows from the one before. So they
     are stepped from the start, with this run's settings alone, and end bit for bit
-    where a run with these settings would be. One that follows a metric cannot be.
+    where a run with these settings would be. One that follows a metric cannot be:
+    ``scheduler_states.resume_followers`` does it.
 
     Args:
         schedulers: Of one optimiser, in the order of the config, as built.

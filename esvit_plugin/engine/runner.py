@@ -37,6 +37,7 @@ from .resume import (
     resume_optimizers,
     run_settings,
 )
+from .scheduler_states import plain_states, resume_followers
 
 # Default hooks that mmengine has without being told; it drops these alone by None.
 _MMENGINE_HOOKS = (
@@ -356,9 +357,14 @@ class EsViTRunner(Runner):
         if resume_optimizer:
             resume_optimizers(self.optim_wrapper, checkpoint['optimizer'])
         if resume_param_scheduler and self.param_schedulers is not None:
-            groups = self.param_schedulers
-            for schedulers in groups.values() if isinstance(groups, dict) else [groups]:
+            for name, schedulers in _by_optimizer(self.param_schedulers).items():
                 replay_schedules(schedulers, position, length)
+                states = _by_optimizer(checkpoint.get('param_schedulers')).get(name)
+                saved = checkpoint.get('optimizer', {})
+                saved = saved.get(name, saved)
+                anew = resume_followers(schedulers, states, saved)
+                if anew:
+                    self.logger.warning(anew)
         self._has_loaded = True
         self.logger.info(
             f'resumed epoch: {self.epoch}, iter: {self.iter} from {filename}'
@@ -388,6 +394,11 @@ class EsViTRunner(Runner):
             sampler.seed = seed
 
 
+def _by_optimizer(schedulers: Any) -> dict[str, Any]:
+    """Schedules, or their states, by optimiser; '' for one that is the only one."""
+    return schedulers if isinstance(schedulers, dict) else {'': schedulers}
+
+
 def _class_name(hook: Hook) -> str:
     return type(hook).__name__
 
@@ -400,11 +411,14 @@ def save_whole(
     meta.update(saved_at=time.time(), run=run_settings(runner), jobs=job_names())
     if '://' in out_dir or kwargs.get('backend_args'):
         # Object stores put whole objects by themselves.
-        Runner.save_checkpoint(runner, out_dir, filename, *args, meta=meta, **kwargs)
+        with plain_states(runner):
+            Runner.save_checkpoint(
+                runner, out_dir, filename, *args, meta=meta, **kwargs
+            )
         return
     path = os.path.join(out_dir, filename)
     try:
-        with atomic_file(path) as unfinished:
+        with plain_states(runner), atomic_file(path) as unfinished:
             folder, name = os.path.split(unfinished)
             Runner.save_checkpoint(runner, folder, name, *args, meta=meta, **kwargs)
     except OSError as error:
