@@ -33,6 +33,7 @@ from .resume import (
     check_resumable,
     describe_changes,
     find_position,
+    refuse_other_optimizers,
     replay_schedules,
     resume_optimizers,
     run_settings,
@@ -355,6 +356,7 @@ class EsViTRunner(Runner):
         before = before if isinstance(before, dict) else {}
         changed = describe_changes(before, run_settings(self))
         if resume_optimizer:
+            refuse_other_optimizers(self.optim_wrapper, before)
             resume_optimizers(self.optim_wrapper, checkpoint['optimizer'])
         if resume_param_scheduler and self.param_schedulers is not None:
             for name, schedulers in _by_optimizer(self.param_schedulers).items():
