@@ -206,3 +206,11 @@ def test_restarts_begin_again_and_may_still_be_ended(launch, tmp_path):
         pids = [pid for line in lines if 'started' in line for pid in line.split()[1:]]
         assert len(pids) == 4
         wait_for(lambda pids=pids: not any(map(is_running, pids)), seconds=5)
+
+
+def test_a_process_that_is_told_to_end_is_not_started_again(launch, tmp_path):
+    how = 'os.kill(os.getpid(), signal.SIGUSR1)'
+    process = launch('--max_restarts=1', FAILS='1', HOW=how, SAVING='0')
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGUSR1, error
+    assert all(str(lines).count('started') == 1 for lines in logs(tmp_path))
