@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import socket
 import time
 from typing import Any
 
@@ -95,7 +96,7 @@ class RecoveryHook(Hook):
         self._keeper.open()
         if several:
             limit = datetime.timedelta(seconds=self.timeout)
-            self._group = dist.new_group(backend='gloo', timeout=limit)
+            self._group = _group_on_cpu(limit)
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 self._watch_swaps(hook)
@@ -216,6 +217,23 @@ class RecoveryHook(Hook):
             'To go on, give the same command with --resume, without a path.',
             speak=is_main_process(),
         )
+
+
+def _group_on_cpu(limit: datetime.timedelta) -> Any:
+    """The processes, to agree without a GPU.
+
+    Raises:
+        RuntimeError: If they do not reach each other so.
+    """
+    try:
+        return dist.new_group(backend='gloo', timeout=limit)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f'RecoveryHook: process {dist.get_rank()} on {socket.gethostname()} does '
+            f'not reach the others by gloo ({error}). The name of a machine may stand '
+            'for 127.0.0.1 there: set GLOO_SOCKET_IFNAME to the network interface '
+            'that the machines share (ip addr), e.g. eth0, on each.'
+        ) from error
 
 
 def _saved_since(runner: Runner) -> bool:
