@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.dist import get_rank, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
@@ -329,13 +328,15 @@ class EsViTRunner(Runner):
             resume_optimizer: Whether to take the optimiser's state. Defaults to True.
             resume_param_scheduler: Whether to bring the schedules to the position.
                 Defaults to True.
-            map_location: As for ``torch.load``; by default this process's device.
+            map_location: As for ``torch.load``; by default the CPU. What belongs on
+                another device is copied there.
 
         Raises:
             ValueError: If the file is no checkpoint of a training, or its optimiser
                 does not fit.
         """
-        device = get_device() if map_location == 'default' else map_location
+        # Adam's numbers of steps would stay on a GPU, which is waited for then.
+        device = 'cpu' if map_location == 'default' else map_location
         if os.path.isfile(os.path.expanduser(filename)):
             check_resumable(filename, resume_optimizer)
         checkpoint = self.load_checkpoint(filename, map_location=device)

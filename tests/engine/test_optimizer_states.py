@@ -97,3 +97,16 @@ def test_several_are_compared_by_name():
     refuse_other_optimizers(wrapper, {'a.optimizer': 'SGD'})
     with pytest.raises(ValueError, match=r'of AdamW, .*wrapper\.b\.optimizer.type=SGD'):
         refuse_other_optimizers(wrapper, {'a.optimizer': 'SGD', 'b.optimizer': 'AdamW'})
+
+
+def test_a_checkpoint_is_read_to_the_cpu(tmp_path, monkeypatch):
+    """Numbers of steps stay where they were loaded to."""
+    build_runner(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=1)).train()
+    # As if it was a GPU
+    module = 'esvit_plugin.engine.runner'
+    monkeypatch.setattr(f'{module}.get_device', lambda: 'meta', raising=False)
+    runner = build_runner(tmp_path, resume=True)
+    runner.train()
+    states = runner.optim_wrapper.optimizer.state.values()
+    assert {state['step'].device.type for state in states} == {'cpu'}
+    assert {state['step'].item() for state in states} >= {4}
