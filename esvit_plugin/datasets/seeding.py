@@ -48,6 +48,15 @@ class NumberedDataset:
             raise AttributeError(name)
         return getattr(self._dataset, name)
 
+    @property
+    def pipeline(self) -> Any:
+        """The pipeline of the data set; ``SwitchRecipeHook`` gives it another one."""
+        return self._dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        self._dataset.pipeline = pipeline
+
     def __len__(self) -> int:
         return len(self._dataset)
 

@@ -9,7 +9,8 @@
 * They have ``ESVIT_SHUTDOWN_SECONDS`` (default 120) to write a checkpoint and end. A
   second Ctrl-C ends everything at once. Nothing is left running.
 * Checkpoints bear the job's name, ``ESVIT_JOB``, so that processes that are started
-  again (``--max_restarts``) find those of their own job.
+  again (``--max_restarts``) find those of their own job. One that was told to end by
+  such a signal ends the run instead.
 * It exits with the code of the process that failed first, or with 128 + the signal, and
   says in three lines what happened.
 """
@@ -26,6 +27,8 @@ from typing import Any, NoReturn
 
 from torch.distributed import run as torch_run
 from torch.distributed.elastic import multiprocessing
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import SignalException, api
 from torch.distributed.elastic.multiprocessing.errors import (
     ChildFailedError,
@@ -56,6 +59,8 @@ class _Signals:
     def __init__(self) -> None:
         self.first: int | None = None
         self.starting = False
+        # Whether a process was told to end, by another than the launcher
+        self.told: bool | None = None
         self.handlers: list[Any] = []
 
     def __call__(self, number: int, frame: FrameType | None = None) -> None:
@@ -97,6 +102,7 @@ def prepare(seconds: int) -> _Signals:
             # Half of the processes would be left behind by a signal in between.
             signals.starting = True
             super()._start()
+            signals.told = None
             signals.handlers = list(self.subprocess_handlers.values())
             signals.starting = False
             if signals.first is not None:
@@ -106,6 +112,9 @@ def prepare(seconds: int) -> _Signals:
             # Not to the whole group, as torch does: data loaders would die of it
             # while their process still needs them.
             running = [h.proc for h in signals.handlers if h.proc.poll() is None]
+            if signals.told is None:  # before others end of what is sent here
+                codes = [handler.proc.poll() for handler in signals.handlers]
+                signals.told = was_told([code for code in codes if code is not None])
             for process in running:
                 process.send_signal(death_sig or signal.SIGTERM)
             end = time.monotonic() + seconds
@@ -122,6 +131,26 @@ def prepare(seconds: int) -> _Signals:
         if number not in ignored:
             signal.signal(number, signals)
     return signals
+
+
+def end_if_told(signals: _Signals) -> None:
+    """Have torch's agent start nothing again after a process that was told to end."""
+    look = LocalElasticAgent._monitor_workers
+
+    def watched(self: LocalElasticAgent, group: WorkerGroup) -> RunResult:
+        result = look(self, group)
+        if signals.told:
+            self._remaining_restarts = 0
+        return result
+
+    LocalElasticAgent._monitor_workers = watched  # type: ignore[method-assign]
+
+
+def was_told(codes: list[int]) -> bool:
+    """Whether a process ended as one does that was told to by one of ``SIGNALS``."""
+    numbers = [getattr(signal, name) for name in SIGNALS]
+    # Of a training, and of a process that the signal met before it took signals.
+    return any(128 + number in codes or -number in codes for number in numbers)
 
 
 def first_failure(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
@@ -169,6 +198,7 @@ def main() -> None:
         # torch reports each step of an end with a line or a page.
         logging.disable(logging.ERROR)
     signals = prepare(seconds)
+    end_if_told(signals)
     os.environ['ESVIT_JOB'] = f'{socket.gethostname()}-{os.getpid()}-{time.time():.0f}'
     try:
         torch_run.run(torch_run.parse_args(None))

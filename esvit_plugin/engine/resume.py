@@ -82,6 +82,7 @@ def run_settings(runner: Runner) -> dict[str, Any]:
     for name, part in wrapper_parts(runner.optim_wrapper).items():
         group = configured_groups(part.optimizer)[0]
         prefix = f'{name}.' if name else ''
+        settings[f'{prefix}optimizer'] = type(part.optimizer).__name__
         for key in ('lr', 'weight_decay'):
             if isinstance(group.get(key), (int, float)):
                 settings[f'{prefix}{key}'] = group[key]
@@ -128,6 +129,10 @@ def with_new_settings(state: Mapping[str, Any], optimizer: Optimizer) -> dict[st
         )
     for group, old in zip(groups, saved, strict=True):
         group['params'] = old['params']
+        for key, value in old.items():
+            # State, such as the steps of Lamb and Adan; not of a schedule that is gone.
+            if key not in group and not key.startswith('initial_'):
+                group[key] = value
     return {**state, 'param_groups': groups}
 
 
@@ -136,6 +141,27 @@ def _optimizers(names: Collection[str]) -> str:
     if '' in names:
         return 'one optimiser'
     return f'the optimisers {", ".join(names)}'
+
+
+def refuse_other_optimizers(wrapper: Any, run: Mapping[str, Any]) -> None:
+    """Refuse an optimiser of another class than the one whose state was saved.
+
+    Args:
+        wrapper: This run's optimiser wrapper, as built.
+        run: The ``run_settings`` of the checkpoint; older ones do not say it.
+
+    Raises:
+        ValueError: If it is of another class.
+    """
+    for name, part in wrapper_parts(wrapper).items():
+        prefix = f'{name}.' if name else ''
+        old, new = run.get(f'{prefix}optimizer'), type(part.optimizer).__name__
+        if old not in (None, new):
+            raise ValueError(
+                f'--resume: the checkpoint has the state of {old}, this run has '
+                f'optim_wrapper.{prefix}optimizer.type={new}: use {old}, or load_from '
+                'instead of --resume to begin with its weights alone.'
+            )
 
 
 def resume_optimizers(wrapper: Any, states: dict[str, Any]) -> None:
@@ -174,7 +200,8 @@ def replay_schedules(
 
     mmengine's schedules are recursive: a value follows from the one before. So they
     are stepped from the start, with this run's settings alone, and end bit for bit
-    where a run with these settings would be. One that follows a metric cannot be.
+    where a run with these settings would be. One that follows a metric cannot be:
+    ``scheduler_states.resume_followers`` does it.
 
     Args:
         schedulers: Of one optimiser, in the order of the config, as built.

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.dist import get_rank, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
@@ -34,10 +33,12 @@ from .resume import (
     check_resumable,
     describe_changes,
     find_position,
+    refuse_other_optimizers,
     replay_schedules,
     resume_optimizers,
     run_settings,
 )
+from .scheduler_states import plain_states, resume_followers
 
 # Default hooks that mmengine has without being told; it drops these alone by None.
 _MMENGINE_HOOKS = (
@@ -329,13 +330,15 @@ class EsViTRunner(Runner):
             resume_optimizer: Whether to take the optimiser's state. Defaults to True.
             resume_param_scheduler: Whether to bring the schedules to the position.
                 Defaults to True.
-            map_location: As for ``torch.load``; by default this process's device.
+            map_location: As for ``torch.load``; by default the CPU. What belongs on
+                another device is copied there.
 
         Raises:
             ValueError: If the file is no checkpoint of a training, or its optimiser
                 does not fit.
         """
-        device = get_device() if map_location == 'default' else map_location
+        # Adam's numbers of steps would stay on a GPU, which is waited for then.
+        device = 'cpu' if map_location == 'default' else map_location
         if os.path.isfile(os.path.expanduser(filename)):
             check_resumable(filename, resume_optimizer)
         checkpoint = self.load_checkpoint(filename, map_location=device)
@@ -356,11 +359,17 @@ class EsViTRunner(Runner):
         before = before if isinstance(before, dict) else {}
         changed = describe_changes(before, run_settings(self))
         if resume_optimizer:
+            refuse_other_optimizers(self.optim_wrapper, before)
             resume_optimizers(self.optim_wrapper, checkpoint['optimizer'])
         if resume_param_scheduler and self.param_schedulers is not None:
-            groups = self.param_schedulers
-            for schedulers in groups.values() if isinstance(groups, dict) else [groups]:
+            for name, schedulers in _by_optimizer(self.param_schedulers).items():
                 replay_schedules(schedulers, position, length)
+                states = _by_optimizer(checkpoint.get('param_schedulers')).get(name)
+                saved = checkpoint.get('optimizer', {})
+                saved = saved.get(name, saved)
+                anew = resume_followers(schedulers, states, saved)
+                if anew:
+                    self.logger.warning(anew)
         self._has_loaded = True
         self.logger.info(
             f'resumed epoch: {self.epoch}, iter: {self.iter} from {filename}'
@@ -390,6 +399,11 @@ class EsViTRunner(Runner):
             sampler.seed = seed
 
 
+def _by_optimizer(schedulers: Any) -> dict[str, Any]:
+    """Schedules, or their states, by optimiser; '' for one that is the only one."""
+    return schedulers if isinstance(schedulers, dict) else {'': schedulers}
+
+
 def _class_name(hook: Hook) -> str:
     return type(hook).__name__
 
@@ -402,11 +416,14 @@ def save_whole(
     meta.update(saved_at=time.time(), run=run_settings(runner), jobs=job_names())
     if '://' in out_dir or kwargs.get('backend_args'):
         # Object stores put whole objects by themselves.
-        Runner.save_checkpoint(runner, out_dir, filename, *args, meta=meta, **kwargs)
+        with plain_states(runner):
+            Runner.save_checkpoint(
+                runner, out_dir, filename, *args, meta=meta, **kwargs
+            )
         return
     path = os.path.join(out_dir, filename)
     try:
-        with atomic_file(path) as unfinished:
+        with plain_states(runner), atomic_file(path) as unfinished:
             folder, name = os.path.split(unfinished)
             Runner.save_checkpoint(runner, folder, name, *args, meta=meta, **kwargs)
     except OSError as error:

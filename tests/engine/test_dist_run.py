@@ -32,3 +32,9 @@ def test_the_time_is_a_number(monkeypatch):
     monkeypatch.setenv('ESVIT_SHUTDOWN_SECONDS', 'soon')
     with pytest.raises(ValueError, match="number of seconds, got 'soon'"):
         dist_run.shutdown_seconds()
+
+
+def test_only_what_was_told_to_end_is_not_started_again():
+    for code in (143, 130, 129, 138, -15):
+        assert dist_run.was_told([0, code]), code
+    assert not dist_run.was_told([0, 1, 3, 137, -9, -11, 134])

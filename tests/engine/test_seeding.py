@@ -1,14 +1,19 @@
 """Augmentation by seed, epoch and image, whatever the transforms."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import Compose
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.datasets import RepeatAugSampler
+from mmpretrain.engine import SwitchRecipeHook
+from torch.utils.data import ConcatDataset, DataLoader
 
 from esvit_plugin.datasets.seeding import SeededPipeline
+from esvit_plugin.engine.hooks import RandomStateHook
 from esvit_plugin.engine.hooks.random_state_hook import _transforms, number_items
 
 
@@ -107,3 +112,54 @@ def test_any_number_of_workers_gives_the_same_images(workers):
     assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
     # As a resumed run
     assert torch.equal(images(workers, [1])[0], expected[1])
+
+
+class Images:
+    """Two images, of each what the pipeline draws."""
+
+    def __init__(self):
+        self.pipeline = Compose([lambda data: {**data, 'draws': None}])
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return self.pipeline(dict(sample_idx=index))
+
+
+@pytest.mark.parametrize('kind', ['plain', 'repeated', 'repeats'])
+def test_another_recipe_has_seeds_too(kind):
+    """The pipeline that SwitchRecipeHook gives draws by seed, epoch and image."""
+
+    def epochs():
+        dataset = ConcatDataset([Images()] * 2) if kind == 'repeated' else Images()
+        sampler = RepeatAugSampler(dataset) if kind == 'repeats' else None
+        loader = DataLoader(dataset, sampler=sampler, collate_fn=list)
+        loop = object.__new__(EpochBasedTrainLoop)
+        loop.dataloader = loader
+        runner = SimpleNamespace(
+            train_dataloader=loader,
+            train_loop=loop,
+            seed=4,
+            epoch=0,
+            logger=SimpleNamespace(info=lambda text: None),
+            _resume=False,
+        )
+        switch = SwitchRecipeHook([dict(action_epoch=2, train_pipeline=[])])
+        switch.schedule[2]['train_pipeline'] = Compose([Draw()])
+        hooks = switch, RandomStateHook()
+        found = []
+        for hook in hooks:
+            hook.before_train(runner)
+        for runner.epoch in range(3):
+            for hook in hooks:
+                hook.before_train_epoch(runner)
+            items = [loader.dataset[index] for index in range(len(loader.dataset))]
+            found.append([item['draws'] for item in items])
+        return found
+
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    first, second, third = epochs()
+    assert set(first) == {None}
+    assert len(set(second + third)) == 2 * len(first)
+    assert epochs() == [first, second, third]

@@ -219,3 +219,11 @@ def test_restarts_begin_again_and_may_still_be_ended(launch, tmp_path):
     pids = all_pids(tmp_path)
     assert len(pids) == 8
     wait_for(lambda: not any(map(is_running, pids)), seconds=30)
+
+
+def test_a_process_that_is_told_to_end_is_not_started_again(launch, tmp_path):
+    how = 'os.kill(os.getpid(), signal.SIGUSR1)'
+    process = launch('--max_restarts=1', FAILS='1', HOW=how, SAVING='0')
+    error = process.communicate(timeout=LIMIT)[1]
+    assert process.returncode == 128 + signal.SIGUSR1, error
+    assert all(str(lines).count('started') == 1 for lines in logs(tmp_path))

@@ -23,15 +23,16 @@ class AtomicCheckpointHook(CheckpointHook):
     mmengine deletes the oldest checkpoint before it writes the next one, and writes
     checkpoint and ``last_checkpoint`` in place: with one kept, a kill or a full disk
     during a save loses all. Here each appears under its name when it is complete on
-    the disk, and the oldest is deleted afterwards. Arguments are those of
-    ``CheckpointHook``; a ``save_begin`` below 1 is a share of the training, whatever
-    its length: 2 / 3 of 300 epochs is 200, rounded to the ``interval``.
+    the disk, and the oldest, or the best before, is deleted afterwards. Arguments are
+    those of ``CheckpointHook``; a ``save_begin`` below 1 is a share of the training,
+    whatever its length: 2 / 3 of 300 epochs is 200, rounded to the ``interval``.
 
     Raises:
         ValueError: If ``interval`` is neither positive nor -1.
     """
 
     best_ckpt_path: str | None
+    best_ckpt_path_dict: dict[str, str | None]
     save_begin: float
 
     def __init__(self, interval: int = -1, **kwargs: Any) -> None:
@@ -96,13 +97,41 @@ class AtomicCheckpointHook(CheckpointHook):
             point_to(runner, str(self.last_ckpt))
         if self.max_keep_ckpts > 0:
             for old in kept[: -self.max_keep_ckpts]:
-                self._delete(old)
+                name = self.filename_tmpl.format(old)
+                self._delete(self.file_backend.join_path(self.out_dir, name))
             self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts :])
 
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        if not self.save_best:
+            return
+        old = self._best_paths()
+        # What mmengine would delete before it writes the new one.
+        self._set_best_paths(dict.fromkeys(old))
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            new = self._best_paths()
+            # Of a metric that is no better, the file stays.
+            now = {key: path or old.get(key) for key, path in new.items()}
+            self._set_best_paths(now)
+        for path in old.values():
+            if path and path not in now.values():
+                self._delete(path)
+
+    def _best_paths(self) -> dict[str, str | None]:
+        """The best checkpoints by metric; '' for that of a single one."""
+        if len(self.key_indicators) == 1:
+            return {'': self.best_ckpt_path}
+        return dict(self.best_ckpt_path_dict)
+
+    def _set_best_paths(self, paths: dict[str, str | None]) -> None:
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = paths['']
+        else:
+            self.best_ckpt_path_dict = paths
+
     @master_only
-    def _delete(self, step: int) -> None:
-        name = self.filename_tmpl.format(step)
-        path = self.file_backend.join_path(self.out_dir, name)
+    def _delete(self, path: str) -> None:
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)
 

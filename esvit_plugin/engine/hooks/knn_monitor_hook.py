@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mmengine.hooks import Hook, LoggerHook
+from mmengine.hooks import EMAHook, Hook, LoggerHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import DataLoader
@@ -118,8 +118,9 @@ def _tell(runner: Runner, metrics: dict[str, float]) -> None:
     loop._epoch += 1
     try:
         for hook in runner.hooks:
-            # This one writes a line about the validation's loader.
-            if not isinstance(hook, LoggerHook):
+            # These write a line about the validation's loader, and take back the
+            # average's weights that they gave the model before it.
+            if not isinstance(hook, LoggerHook | EMAHook):
                 hook.after_val_epoch(runner, metrics)
     finally:
         loop._epoch -= 1

@@ -19,10 +19,24 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
     the losses on the device, and the gradients' norm where an optimiser wrapper clips,
     and fetches those of all iterations in one transfer when a ``LoggerHook`` is about
     to write, at the end of an epoch and at the end of training. The history in the
-    message hub is the same.
+    message hub is the same, but only its last values are kept: mmengine copies up to a
+    million at each iteration, and saves them in each checkpoint.
 
     Use it as ``default_hooks = dict(runtime_info=dict(type='LazyRuntimeInfoHook'))``.
+
+    Args:
+        max_history: Number of values kept of each logged scalar. Defaults to 10000.
+
+    Raises:
+        ValueError: If ``max_history`` is not positive.
     """
+
+    def __init__(self, max_history: int = 10000) -> None:
+        if max_history < 1:
+            raise ValueError(
+                f'LazyRuntimeInfoHook: max_history must be >= 1, got {max_history}.'
+            )
+        self.max_history = max_history
 
     def before_train(self, runner: Runner) -> None:
         """Begin with no values waiting."""
@@ -82,3 +96,5 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
                     value = next(fetched)
                 runner.message_hub.update_scalar(f'train/{name}', value)
         self._waiting.clear()
+        for buffer in runner.message_hub.log_scalars.values():
+            buffer.max_length = self.max_history

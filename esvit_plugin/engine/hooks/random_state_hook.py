@@ -65,6 +65,8 @@ class RandomStateHook(Hook):
         """Restore the random state after a resume; tell the epoch to transforms."""
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             return
+        # SwitchRecipeHook may just have given a pipeline that has no seeds yet.
+        number_items(runner.train_dataloader)
         for transform in _transforms(runner.train_dataloader.dataset):
             if hasattr(transform, 'set_epoch'):
                 transform.set_epoch(runner.seed, runner.epoch)
@@ -140,7 +142,7 @@ def number_items(loader: DataLoader) -> None:
     Each repeat of an image in repeated augmentation is an item, too.
 
     Args:
-        loader: The loader; its workers have not started.
+        loader: The loader; workers with a pipeline that is new have not started.
     """
     dataset: Any = unnumbered(loader.dataset)
     inner = list(with_pipelines(dataset))

@@ -2,13 +2,14 @@
 
 import datetime
 import os
+import socket
 import time
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from mmengine.dist import get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS
 
@@ -69,6 +70,7 @@ class RecoveryHook(Hook):
         self._due = False
         self._keeper: SignalKeeper | None = None
         self._group: Any = None
+        self._swapped: set[EMAHook] = set()
 
     def before_run(self, runner: Runner) -> None:
         """Let a plain ``Runner`` go on inside an epoch, too."""
@@ -94,10 +96,23 @@ class RecoveryHook(Hook):
         self._keeper.open()
         if several:
             limit = datetime.timedelta(seconds=self.timeout)
-            self._group = dist.new_group(backend='gloo', timeout=limit)
+            self._group = _group_on_cpu(limit)
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                self._watch_swaps(hook)
         shield_workers(runner.train_dataloader)
         if isinstance(runner._val_loop, BaseLoop):
             shield_workers(runner.val_dataloader)
+
+    def _watch_swaps(self, hook: EMAHook) -> None:
+        """Know when the model has the weights of its average, for a validation."""
+        swap = hook._swap_ema_parameters
+
+        def watched() -> None:
+            swap()
+            self._swapped ^= {hook}
+
+        hook._swap_ema_parameters = watched
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back; what a finished run does not need is deleted."""
@@ -163,6 +178,9 @@ class RecoveryHook(Hook):
         number, _ = self._agree(False)
         if number:
             epoch = runner.epoch if epoch is None else epoch
+            for hook in tuple(self._swapped):
+                # The checkpoint is one of the training.
+                hook._swap_ema_parameters()
             self._save(runner, epoch, runner.iter)
             done = f'the iterations of epoch {epoch + 1} of {runner.max_epochs}'
             self._stop(runner, number, done)
@@ -199,6 +217,23 @@ class RecoveryHook(Hook):
             'To go on, give the same command with --resume, without a path.',
             speak=is_main_process(),
         )
+
+
+def _group_on_cpu(limit: datetime.timedelta) -> Any:
+    """The processes, to agree without a GPU.
+
+    Raises:
+        RuntimeError: If they do not reach each other so.
+    """
+    try:
+        return dist.new_group(backend='gloo', timeout=limit)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f'RecoveryHook: process {dist.get_rank()} on {socket.gethostname()} does '
+            f'not reach the others by gloo ({error}). The name of a machine may stand '
+            'for 127.0.0.1 there: set GLOO_SOCKET_IFNAME to the network interface '
+            'that the machines share (ip addr), e.g. eth0, on each.'
+        ) from error
 
 
 def _saved_since(runner: Runner) -> bool:

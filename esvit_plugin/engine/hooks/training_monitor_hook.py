@@ -42,7 +42,6 @@ class TrainingMonitorHook(Hook):
             alike; 0.3 is a mean cosine of 0.91 between them. Defaults to 0.3.
         min_information: What the targets tell of a view or region, in nats, below which
             they count as all alike. Defaults to 0.1.
-        max_history: Number of values kept of each logged scalar. Defaults to 10000.
         max_start_share: Share of the weights that the teacher starts with, at the end
             of training, above which a run counts as too short. Defaults to 0.05.
     """
@@ -57,14 +56,12 @@ class TrainingMonitorHook(Hook):
         min_spread: float = 0.01,
         min_region_spread: float = 0.3,
         min_information: float = 0.1,
-        max_history: int = 10000,
         max_start_share: float = 0.05,
     ) -> None:
         self.window = window
         self.min_spread = min_spread
         self.min_region_spread = min_region_spread
         self.min_information = min_information
-        self.max_history = max_history
         self.max_start_share = max_start_share
         self._warned: set[str] = set()
 
@@ -103,9 +100,6 @@ class TrainingMonitorHook(Hook):
         )
         done, total = runner.iter + 1, runner.max_iters
         regular = self.every_n_train_iters(runner, self.window)
-        if regular:
-            for buffer in hub.log_scalars.values():
-                buffer.max_length = self.max_history
         recent = min(self.window, total // 5)
         # Of a run of a few iterations there is nothing to say.
         if done == total and recent >= min(self.window, 10):

@@ -100,3 +100,18 @@ def test_values_of_several_elements_are_refused():
     hook._waiting = [dict(loss=torch.ones(2), other=torch.ones(1))]
     with pytest.raises(RuntimeError, match='invalid for input of size 2'):
         hook._fetch(SimpleNamespace(message_hub=hub))
+
+
+def test_a_history_has_an_end():
+    """Whatever the method: also of scalars that other hooks log."""
+    hook = LazyRuntimeInfoHook(max_history=3)
+    hub = MessageHub('test_history')
+    for number in range(8):
+        hub.update_scalar('train/time', number)
+        hook._waiting = [dict(loss=torch.tensor(float(number)))]
+        hook._fetch(SimpleNamespace(message_hub=hub))
+    hub.update_scalar('train/loss', 8)
+    assert hub.get_scalar('train/loss').data[0].tolist() == [6, 7, 8]
+    assert hub.get_scalar('train/time').data[0].tolist() == [5, 6, 7]
+    with pytest.raises(ValueError, match='max_history must be >= 1, got 0'):
+        LazyRuntimeInfoHook(max_history=0)
