@@ -18,14 +18,15 @@ from ..models.conversion.names import (
     find_network,
     must_convert,
 )
-from ..models.strict_loading import check_bias_tables, wants_whole_weights
+from ..models.strict_loading import (
+    check_bias_tables,
+    find_misfits,
+    wants_whole_weights,
+)
 from ..type_names import PRETRAINED, type_name
 from .config_checks import dicts
 from .head_counts import check_heads
 from .keep_blocks import keep_first
-
-# Loading fits these to another window or image.
-_RESIZED = ('relative_position_bias_table', 'relative_position_index', 'pos_embed')
 
 
 def name_pretrained(model: Any) -> Any:
@@ -55,7 +56,8 @@ def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator
 
     mmengine only logs what does not fit, so that a file whose names or shapes are
     others, or lie under another prefix, trains from random weights. Some tensors may be
-    missing or left over, as in mmengine, except within ``whole_weights``.
+    missing or left over, as in mmengine, and heads may be of other sizes than in the
+    file, such as of other classes, except within ``whole_weights``.
 
     Args:
         model: The model, which may be wrapped for several processes.
@@ -64,28 +66,30 @@ def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator
 
     Raises:
         ValueError: If the file has none of its tensors, has to be converted, is of a
-            ViT with another number of heads, or is refused by the model; the message
-            names it and says what to do.
+            ViT with another number of heads, has weights of the backbone in other
+            shapes, or is refused by the model; the message names it and says what to
+            do.
     """
     model = model.module if is_model_wrapper(model) else model
     tensors = model.state_dict()
     own = set(tensors)
     strict = wants_whole_weights()
     check_heads(model, path)
+    has_backbone = any('backbone' in name.split('.') for name in own)
+
+    def is_backbone(text: str) -> bool:
+        # A model without one is one itself, or a part with an init_cfg of its own.
+        return not has_backbone or 'backbone' in text.split()[0].split('.')
 
     def check(_: nn.Module, state_dict: Mapping[str, Any], *args: Any) -> None:
         shared = own & set(state_dict)
         if must_convert(state_dict, own) or (own and not shared):
             raise ValueError(_explain(model, own, state_dict, path, prefix))
-        misfits = [
-            f'{name} {tuple(state_dict[name].shape)} instead of '
-            f'{tuple(tensors[name].shape)}'
-            for name in sorted(shared)
-            if state_dict[name].shape != tensors[name].shape
-            and not name.endswith(_RESIZED)
-        ]
         missing = sorted(n for n, _ in model.named_parameters() if n not in state_dict)
-        if misfits and len(misfits) == len(shared) or strict and (misfits or missing):
+        misfits = find_misfits(model, state_dict)
+        if not strict:
+            missing, misfits = [], [text for text in misfits if is_backbone(text)]
+        if misfits or missing:
             what = f'lacks {", ".join(missing[:3])}' if missing else f'has {misfits[0]}'
             raise ValueError(
                 f'{path} is of another architecture than the {type(model).__name__} of '

@@ -5,6 +5,7 @@ import argparse
 import pytest
 import torch
 from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from support.paths import CONFIGS
 from support.training import SMALL_SWIN, build_runner, small_model
@@ -12,6 +13,7 @@ from support.training import SMALL_SWIN, build_runner, small_model
 from esvit_plugin import get_model
 from esvit_plugin.engine import CheckedPretrainedInit
 from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.pretrained_init import refuse_misfits
 
 
 @pytest.fixture
@@ -91,6 +93,50 @@ def test_other_names_are_refused(files, name, prefix, message):
         initialised(paths[name], prefix)
 
 
+WIDER = dict(embed_dims=32, depths=[1, 1, 2, 1], num_heads=[2, 4, 8, 16])
+MORE_HEADS = dict(embed_dims=16, depths=[1, 1, 2, 1], num_heads=[2, 4, 8, 16])
+
+
+def classifier(arch=SMALL_SWIN['arch'], num_classes=2, **options):
+    """Config of a small classifier."""
+    return dict(
+        type='ImageClassifier',
+        backbone=dict(SMALL_SWIN, arch=arch, **options),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(
+            type='LinearClsHead',
+            num_classes=num_classes,
+            in_channels=arch['embed_dims'] * 8,
+        ),
+    )
+
+
+def load_into(model, path):
+    with refuse_misfits(model, path):
+        load_checkpoint(model, path)
+
+
+@pytest.mark.parametrize('arch', [WIDER, MORE_HEADS])
+def test_a_backbone_of_other_sizes_is_refused(tmp_path, arch):
+    path = str(tmp_path / 'other.pth')
+    torch.save(get_model(classifier(arch)).state_dict(), path)
+    with pytest.raises(ValueError, match=r'other\.pth is of another arch.*EsViTSwin'):
+        initialised(path, 'backbone.')
+    message = r'other\.pth is of another arch.*ImageClassifier .* has backbone\.\S+ \('
+    with pytest.raises(ValueError, match=message):
+        load_into(get_model(classifier()), path)
+
+
+def test_another_window_and_a_head_of_other_classes_are_allowed(tmp_path):
+    path = str(tmp_path / 'other.pth')
+    source = get_model(classifier(num_classes=5, window_size=3))
+    torch.save(source.state_dict(), path)
+    target = get_model(classifier())
+    load_into(target, path)
+    name = 'backbone.stages.3.blocks.0.ffn.layers.1.weight'
+    assert torch.equal(target.state_dict()[name], source.state_dict()[name])
+
+
 def test_a_config_takes_what_the_message_says():
     path = CONFIGS / 'linear' / 'linear_swin_t.py'
     cfg = load_config(str(path), {'model.backbone.init_cfg.prefix': None})
@@ -111,13 +157,7 @@ def test_load_from_is_checked_too(files, tmp_path):
         other = runner(tmp_path / name, load_from=paths[name])
         with pytest.raises(ValueError, match=rf'{name}\.pth: .*{message}'):
             other.load_or_resume()
-    classifier = dict(
-        type='ImageClassifier',
-        backbone=SMALL_SWIN,
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=2, in_channels=128),
-    )
-    other = runner(tmp_path / 'c', model=classifier, load_from=paths['plain'])
+    other = runner(tmp_path / 'c', model=classifier(), load_from=paths['plain'])
     with pytest.raises(ValueError, match=r'of its backbone alone: set model\.backbone'):
         other.load_or_resume()
 
