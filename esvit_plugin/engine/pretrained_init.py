@@ -20,6 +20,7 @@ from ..models.conversion.names import (
 )
 from ..models.strict_loading import (
     check_bias_tables,
+    find_cut_off,
     find_misfits,
     wants_whole_weights,
 )
@@ -51,7 +52,9 @@ def name_pretrained(model: Any) -> Any:
 
 
 @contextlib.contextmanager
-def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator[None]:
+def refuse_misfits(
+    model: Any, path: str, prefix: str | None = None, may_cut: bool = False
+) -> Iterator[None]:
     """Refuse a file without a tensor of a model, while mmengine loads it.
 
     mmengine only logs what does not fit, so that a file whose names or shapes are
@@ -63,12 +66,14 @@ def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator
         model: The model, which may be wrapped for several processes.
         path: The file, for the message.
         prefix: Prefix of the model's names in it. Defaults to None, no prefix.
+        may_cut: Allow a file with more blocks than the backbone has.
+            Defaults to False.
 
     Raises:
         ValueError: If the file has none of its tensors, has to be converted, is of a
             ViT with another number of heads, has weights of the backbone in other
-            shapes, or is refused by the model; the message names it and says what to
-            do.
+            shapes or of more blocks, or is refused by the model; the message names it
+            and says what to do.
     """
     model = model.module if is_model_wrapper(model) else model
     tensors = model.state_dict()
@@ -81,6 +86,11 @@ def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator
         # A model without one is one itself, or a part with an init_cfg of its own.
         return not has_backbone or 'backbone' in text.split()[0].split('.')
 
+    def find_more(state_dict: Mapping[str, Any]) -> list[str]:
+        if may_cut:
+            return []
+        return [name for name in find_cut_off(model, state_dict) if is_backbone(name)]
+
     def check(_: nn.Module, state_dict: Mapping[str, Any], *args: Any) -> None:
         shared = own & set(state_dict)
         if must_convert(state_dict, own) or (own and not shared):
@@ -89,8 +99,9 @@ def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator
         misfits = find_misfits(model, state_dict)
         if not strict:
             missing, misfits = [], [text for text in misfits if is_backbone(text)]
-        if misfits or missing:
-            what = f'lacks {", ".join(missing[:3])}' if missing else f'has {misfits[0]}'
+        wrong = misfits or find_more(state_dict)
+        if wrong or missing:
+            what = f'lacks {", ".join(missing[:3])}' if missing else f'has {wrong[0]}'
             raise ValueError(
                 f'{path} is of another architecture than the {type(model).__name__} of '
                 f'the config: it {what}. Use the config of its architecture.'
@@ -189,7 +200,10 @@ class CheckedPretrainedInit(PretrainedInit):
                 :func:`~esvit_plugin.engine.keep_blocks.keep_first`.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(refuse_misfits(module, self.checkpoint, self.prefix))
+            cuts = self.keep_blocks is not None
+            stack.enter_context(
+                refuse_misfits(module, self.checkpoint, self.prefix, may_cut=cuts)
+            )
             if self.keep_blocks is not None:
                 kept = keep_first(module, self.keep_blocks, self.checkpoint)
                 stack.enter_context(kept)

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -79,3 +79,27 @@ def _fits(name: str, given: Tensor, own: Tensor) -> bool:
     if _POSITIONS.search(name):
         return given.shape[-1:] == own.shape[-1:]
     return given.shape == own.shape
+
+
+def find_cut_off(model: nn.Module, given: Iterable[str]) -> list[str]:
+    """Names of a file that are of blocks or stages beyond a model's last.
+
+    Args:
+        model: The model.
+        given: Names of the tensors to load.
+
+    Returns:
+        Those of numbers that a list of the model's modules does not reach; other names
+        that are left over, such as of a mask token, are none of them.
+    """
+    return [name for name in given if _is_beyond(model, name)]
+
+
+def _is_beyond(module: nn.Module, name: str) -> bool:
+    for part in name.split('.'):
+        child = module._modules.get(part)
+        if child is None:
+            numbered = isinstance(module, nn.ModuleList | nn.Sequential)
+            return numbered and part.isdecimal() and int(part) >= len(module)
+        module = child
+    return False

@@ -11,6 +11,7 @@ from support.paths import CONFIGS
 from support.training import SMALL_SWIN, build_runner, small_model
 
 from esvit_plugin import get_model
+from esvit_plugin.commands.test import check_weights
 from esvit_plugin.engine import CheckedPretrainedInit
 from esvit_plugin.engine.configs import load_config
 from esvit_plugin.engine.pretrained_init import refuse_misfits
@@ -125,6 +126,34 @@ def test_a_backbone_of_other_sizes_is_refused(tmp_path, arch):
     message = r'other\.pth is of another arch.*ImageClassifier .* has backbone\.\S+ \('
     with pytest.raises(ValueError, match=message):
         load_into(get_model(classifier()), path)
+
+
+DEEPER = dict(embed_dims=16, depths=[1, 1, 3, 1], num_heads=[1, 2, 4, 8])
+
+
+def test_a_deeper_backbone_is_not_cut(tmp_path):
+    path = str(tmp_path / 'deeper.pth')
+    weights = get_model(classifier(DEEPER)).state_dict()
+    torch.save(weights, path)
+    target = get_model(classifier())
+    message = r'deeper\.pth is of another arch.* has \S*stages\.2\.blocks\.2\.'
+    with pytest.raises(ValueError, match=message):
+        initialised(path, 'backbone.')
+    with pytest.raises(ValueError, match=message):
+        load_into(target, path)
+    with pytest.raises(ValueError, match=message):
+        check_weights(target, weights, path)
+    # What is no block may be left over, and a head may have more layers.
+    extras = {'backbone.mask_token': torch.ones(1), 'head.layers.7.bias': torch.ones(1)}
+    torch.save({**target.state_dict(), **extras}, path)
+    load_into(target, path)
+    check_weights(target, {**target.state_dict(), **extras}, path)
+
+
+def test_a_test_refuses_a_head_of_other_classes():
+    weights = get_model(classifier(num_classes=5)).state_dict()
+    with pytest.raises(ValueError, match=r'head\.fc\.bias \(5,\) instead of \(2,\)'):
+        check_weights(get_model(classifier()), weights, 'five.pth')
 
 
 def test_another_window_and_a_head_of_other_classes_are_allowed(tmp_path):
