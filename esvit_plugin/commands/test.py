@@ -26,6 +26,7 @@ from ..engine.options import (
 )
 from ..evaluation.dumped_config import compare_dump
 from ..models.strict_loading import find_cut_off, find_misfits
+from ..models.swin_names import rename_last_norms
 
 
 class SaveMetricsHook(Hook):
@@ -78,6 +79,7 @@ def check_weights(model: nn.Module, weights: dict[str, Any], checkpoint: str) ->
     while is_model_wrapper(model):
         model = model.get_submodule('module')
     there = {name.removeprefix('module.'): value for name, value in weights.items()}
+    rename_last_norms(model, there)
     missing = [name for name, _ in model.named_parameters() if name not in there]
     remedy = 'Test it with the config that it was trained with.'
     if not missing:

@@ -24,6 +24,7 @@ from ..models.strict_loading import (
     find_misfits,
     wants_whole_weights,
 )
+from ..models.swin_names import rename_last_norms
 from ..type_names import PRETRAINED, type_name
 from .config_checks import dicts
 from .head_counts import check_heads
@@ -91,7 +92,8 @@ def refuse_misfits(
             return []
         return [name for name in find_cut_off(model, state_dict) if is_backbone(name)]
 
-    def check(_: nn.Module, state_dict: Mapping[str, Any], *args: Any) -> None:
+    def check(_: nn.Module, state_dict: dict[str, Any], *args: Any) -> None:
+        rename_last_norms(model, state_dict)
         shared = own & set(state_dict)
         if must_convert(state_dict, own) or (own and not shared):
             raise ValueError(_explain(model, own, state_dict, path, prefix))

@@ -4,14 +4,12 @@ import contextlib
 import copy
 import logging
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -30,6 +28,7 @@ from ..models.conversion.names import (
     must_convert,
 )
 from ..models.strict_loading import check_bias_tables
+from ..models.swin_names import rename_last_norms
 from ..type_names import type_name
 from .frozen import FrozenBackbone
 from .images import IMAGENET
@@ -299,11 +298,7 @@ def _backbone_weights(
                 kept = rename_released(_without_heads(kept))
         if not own & set(kept) and must_convert(weights, own):
             raise ValueError(convert_first(checkpoint))
-    if isinstance(backbone, SwinTransformer):
-        # Old checkpoints call the last norm 'norm'. mmpretrain renames it when it loads
-        # a Swin, but not when it loads a class derived from that.
-        last = f'norm{backbone.num_layers - 1}.'
-        kept = {re.sub(r'^norm\.', last, n): v for n, v in kept.items()}
+    rename_last_norms(backbone, kept)
     return kept
 
 

@@ -15,6 +15,7 @@ from esvit_plugin.commands.test import check_weights
 from esvit_plugin.engine import CheckedPretrainedInit
 from esvit_plugin.engine.configs import load_config
 from esvit_plugin.engine.pretrained_init import refuse_misfits
+from esvit_plugin.models.strict_loading import whole_weights
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def classifier(arch=SMALL_SWIN['arch'], num_classes=2, **options):
     """Config of a small classifier."""
     return dict(
         type='ImageClassifier',
-        backbone=dict(SMALL_SWIN, arch=arch, **options),
+        backbone={**SMALL_SWIN, 'arch': arch, **options},
         neck=dict(type='GlobalAveragePooling'),
         head=dict(
             type='LinearClsHead',
@@ -148,6 +149,28 @@ def test_a_deeper_backbone_is_not_cut(tmp_path):
     torch.save({**target.state_dict(), **extras}, path)
     load_into(target, path)
     check_weights(target, {**target.state_dict(), **extras}, path)
+
+
+@pytest.mark.parametrize('kind', ['EsViTSwin', 'SwinTransformer'])
+def test_published_names_of_the_last_norm_are_known(tmp_path, kind):
+    options = dict(pad_small_map=True) if kind == 'SwinTransformer' else {}
+    cfg = classifier(type=kind, drop_path_rate=0.0, **options)
+    source = get_model(cfg).state_dict()
+    source['backbone.norm3.weight'] += 1
+    old = {name.replace('norm3.', 'norm.'): value for name, value in source.items()}
+    old['backbone.stages.0.blocks.0.attn.attn_mask'] = torch.ones(1)
+    path = str(tmp_path / 'published.pth')
+    torch.save(dict(state_dict=old), path)
+
+    target = get_model(cfg)
+    load_into(target, path)
+    init = dict(type='Pretrained', checkpoint=path, prefix='backbone.')
+    linear = MODELS.build(dict(cfg['backbone'], init_cfg=init))
+    with whole_weights():
+        linear.init_weights()
+    check_weights(target, old, path)
+    for backbone in (target.backbone, linear, get_model(cfg, path).backbone):
+        assert torch.equal(backbone.norm3.weight, source['backbone.norm3.weight'])
 
 
 def test_a_test_refuses_a_head_of_other_classes():

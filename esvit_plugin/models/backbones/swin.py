@@ -15,6 +15,7 @@ from ..checks import (
     check_stages,
     height_and_width,
 )
+from ..swin_names import load_old_names
 from ..utils import resize_bias_table
 from .swin_blocks import FusedPatchMerging, FusedSwinBlock
 
@@ -160,6 +161,13 @@ class EsViTSwin(SwinTransformer):
         """
         check_image('EsViTSwin', x, self.patch_size)
         return super().forward(x)
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load weights; of older checkpoints of mmpretrain's Swin, too."""
+        load_old_names(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _prepare_relative_position_bias_table(
         self, state_dict: dict, prefix: str, *_: Any
