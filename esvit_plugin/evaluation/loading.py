@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -98,22 +98,23 @@ def load_backbone(
         depth = _bit_depth(config)
         return FrozenBackbone(backbone, model.data_preprocessor, network, depth)
     weights = _without_prefix(read_weights(checkpoint), 'module.')
-    init_default_scope('mmpretrain')
-    if name == AUTO:
-        backbone, weights = _recognised(weights, os.fspath(checkpoint))
-        normalisation: dict[str, Any] = IMAGENET
-    elif name.startswith(TIMM):
-        backbone, weights, normalisation = _timm(name, weights)
-    else:
-        cfg = find_model_config(config)
-        backbone = MODELS.build(copy.deepcopy(cfg['backbone']))
-        weights = _backbone_weights(backbone, weights, os.fspath(checkpoint))
-        normalisation = cfg.get('data_preprocessor') or IMAGENET
-    _load(backbone, weights, name, os.fspath(checkpoint))
-    check_heads(backbone, checkpoint)
-    return FrozenBackbone(
-        backbone, _preprocessor(normalisation), bit_depth=_bit_depth(config)
-    )
+    # The caller may go on with models of another package.
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        if name == AUTO:
+            backbone, weights = _recognised(weights, os.fspath(checkpoint))
+            normalisation: dict[str, Any] = IMAGENET
+        elif name.startswith(TIMM):
+            backbone, weights, normalisation = _timm(name, weights)
+        else:
+            cfg = find_model_config(config)
+            backbone = MODELS.build(copy.deepcopy(cfg['backbone']))
+            weights = _backbone_weights(backbone, weights, os.fspath(checkpoint))
+            normalisation = cfg.get('data_preprocessor') or IMAGENET
+        _load(backbone, weights, name, os.fspath(checkpoint))
+        check_heads(backbone, checkpoint)
+        return FrozenBackbone(
+            backbone, _preprocessor(normalisation), bit_depth=_bit_depth(config)
+        )
 
 
 def find_evaluated(name: str, options: dict[str, Any] | None = None) -> str | Config:
@@ -177,11 +178,11 @@ def network_of(config: str | os.PathLike | Config, student: bool = False) -> str
             raise ValueError(f'timm has no model {name}; timm.list_models() names all.')
     elif name != AUTO:
         cfg = find_model_config(config)
-        init_default_scope('mmpretrain')
         model_type = cfg['type']
         kind = type_name(cfg)
         by_name = isinstance(model_type, str)
-        model_class = MODELS.get(model_type) if by_name else model_type
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model_class = MODELS.get(model_type) if by_name else model_type
         if model_class is not None and issubclass(model_class, EsViT):
             return 'student' if student else 'teacher'
         if not isinstance(cfg.get('backbone'), dict):
