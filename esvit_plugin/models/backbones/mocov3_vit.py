@@ -9,7 +9,7 @@ from mmpretrain.models.utils import build_2d_sincos_position_embedding
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ...type_names import PRETRAINED, type_name
+from ...type_names import loads_weights
 
 POSITIONS = ('sincos', 'learned', 'none')
 
@@ -103,7 +103,7 @@ class MoCoV3VisionTransformer(VisionTransformer):
         """Draw the initial weights, or load those of ``init_cfg``."""
         # Past VisionTransformer's, which draws positions.
         BaseModule.init_weights(self)
-        if type_name(self.init_cfg) in PRETRAINED:
+        if loads_weights(self.init_cfg):
             return
         self._set_positions()
         if not self.conv_stem:

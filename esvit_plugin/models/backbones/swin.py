@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.model import ModuleList
+from mmengine.model import BaseModule, ModuleList
 from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...type_names import loads_weights
 from ..checks import (
     check_at_least,
     check_drop_path,
@@ -149,6 +150,14 @@ class EsViTSwin(SwinTransformer):
                 stage.downsample = FusedPatchMerging(stage.downsample)
         # Freezes stages; a runner may wrap the model for several processes first.
         self.train()
+
+    def init_weights(self) -> None:
+        """Draw the weights, or load those of a ``Pretrained`` in ``init_cfg``."""
+        if loads_weights(self.init_cfg):
+            # mmpretrain's own draws absolute positions over those of a list.
+            BaseModule.init_weights(self)
+        else:
+            super().init_weights()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Run the stages on images (B, 3, H, W).

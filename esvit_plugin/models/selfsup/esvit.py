@@ -16,7 +16,7 @@ from ...torch_calls import (
     foreach_clamp_min_,
     foreach_mul_,
 )
-from ...type_names import PRETRAINED, type_name
+from ...type_names import loads_weights
 from ..backbones.timm_module import wrap_timm
 from ..checks import check_normalised
 from ..utils import mark_sizes, upcast
@@ -185,10 +185,7 @@ class EsViT(BaseSelfSupervisor):
         A checkpoint given by ``pretrained`` or ``init_cfg`` keeps its own teacher.
         """
         super().init_weights()
-        init_cfgs = (
-            self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
-        )
-        if not any(type_name(cfg) in PRETRAINED for cfg in init_cfgs):
+        if not loads_weights(self.init_cfg):
             for name, part in self._student_parts():
                 _copy_state(part, self.teacher[name])
 
