@@ -3,15 +3,15 @@
 from typing import Any
 
 from mmengine.model import BaseModule
-from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from ...type_names import loads_weights
+from .frozen_vit import FreezableVisionTransformer
 
 
 @MODELS.register_module()
-class DINOVisionTransformer(VisionTransformer):
+class DINOVisionTransformer(FreezableVisionTransformer):
     """mmpretrain's ``VisionTransformer`` that starts as DINO's does (arXiv 2104.14294).
 
     Same layers, options and parameter names; only fresh weights differ. Those of all
