@@ -162,7 +162,11 @@ class EsViT(BaseSelfSupervisor):
             pairs.append(('region_neck', 'region_head'))
         # mmpretrain's Swin and others list the width of each stage.
         widths = getattr(self.backbone, 'num_features', None)
-        width = widths[-1] if isinstance(widths, (list, tuple)) else None
+        width = None
+        if isinstance(widths, (list, tuple)):
+            # Maps come in the order of the stages.
+            stages = getattr(self.backbone, 'out_indices', None) or (-1,)
+            width = widths[max(i % len(widths) for i in stages)]
         for neck_name, head_name in pairs:
             neck, head = getattr(self, neck_name), getattr(self, head_name)
             if width is not None and neck.in_channels != width:
