@@ -230,15 +230,10 @@ def _recognised(
         cfg, converted = backbone_from_released(_without_heads(weights))
     except ValueError as error:
         raise ValueError(f'{checkpoint}: {error} {_REMEDY[AUTO]}') from error
-    if cfg['type'] == 'EsViTSwin':
-        if {'head.weight', 'head.fc.weight'} & set(weights):
-            # A classifier was trained with torch's default eps, EsViT with 1e-6.
-            cfg['norm_cfg'] = dict(type='LN', eps=1e-5)
-        # Large enough that the last map is not smaller than a window, which would
-        # otherwise shrink in that stage.
-        stages = sum('downsample.norm.weight' in name for name in weights)
-        least = cfg['window_size'] * cfg['patch_size'] * 2**stages
-        cfg.setdefault('img_size', max(224, least))
+    is_classifier = bool({'head.weight', 'head.fc.weight'} & set(weights))
+    if cfg['type'] == 'EsViTSwin' and is_classifier:
+        # A classifier was trained with torch's default eps, EsViT with 1e-6.
+        cfg['norm_cfg'] = dict(type='LN', eps=1e-5)
     return MODELS.build(cfg), converted
 
 
