@@ -61,8 +61,8 @@ class EsViTSwin(SwinTransformer):
             ``drop_rate``, ``in_channels``, ...
 
     Raises:
-        ValueError: If ``arch`` is unknown, a stage does not exist, ``img_size`` is
-            neither one number nor two, no multiple of ``patch_size`` or too small for
+        ValueError: If ``arch`` is unknown or incomplete, an option is one that this
+            class sets itself, a stage does not exist, ``img_size`` is neither one number nor two, no multiple of ``patch_size`` or too small for
             the last stage, a patch or window is smaller than 1, or ``drop_path_rate``
             is outside [0, 1).
 
@@ -93,8 +93,10 @@ class EsViTSwin(SwinTransformer):
                 f'{sorted(self.arch_zoo)} or give a dict with embed_dims, depths '
                 'and num_heads.'
             )
-        settings = self.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
-        stages = len(settings['depths'])
+        stages = _count_stages(
+            self.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
+        )
+        _check_own(kwargs)
         check_stages('EsViTSwin', stages, out_indices, frozen_stages)
         check_drop_path('EsViTSwin', drop_path_rate)
         check_at_least('EsViTSwin', 1, 'the paper uses 4', patch_size=patch_size)
@@ -197,6 +199,43 @@ class EsViTSwin(SwinTransformer):
         """Switch the mode; mmpretrain's own returns None."""
         super().train(mode)
         return self
+
+
+def _count_stages(arch: dict) -> int:
+    """Number of stages of an ``arch``, which must be complete."""
+    keys = ('embed_dims', 'depths', 'num_heads')
+    complete = all(arch.get(key) for key in keys)
+    if not complete or len(arch['num_heads']) != len(arch['depths']):
+        raise ValueError(
+            'EsViTSwin: arch needs embed_dims, one number, and depths and num_heads, '
+            f'lists of one length, got {arch}.'
+        )
+    for stage, number in enumerate(arch['num_heads']):
+        width = arch['embed_dims'] * 2**stage
+        if width % number:
+            raise ValueError(
+                f'EsViTSwin: stage {stage} has {width} channels, which cannot be '
+                f'parted among {number} heads; got {arch}.'
+            )
+    return len(arch['depths'])
+
+
+def _check_own(options: dict[str, Any]) -> None:
+    """Refuse options of mmpretrain's Swin that the window rule decides here.
+
+    Args:
+        options: Those given; ``pad_small_map=True``, which says what is so anyway, is
+            taken out.
+    """
+    if options.get('pad_small_map') is True:
+        del options['pad_small_map']
+    wrong = {'pad_small_map', 'stage_cfgs', 'patch_cfg'} & set(options)
+    if wrong:
+        raise ValueError(
+            f'EsViTSwin sets {" and ".join(sorted(wrong))} itself, to pad small maps '
+            "and keep the windows of img_size: leave it out, or use mmpretrain's "
+            'SwinTransformer.'
+        )
 
 
 def _attention(grid: int, window_size: int) -> dict:
