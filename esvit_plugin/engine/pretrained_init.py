@@ -168,9 +168,10 @@ class CheckedPretrainedInit(PretrainedInit):
         prefix: Prefix of the module's names in it. Defaults to None, no prefix.
         map_location: As for ``torch.load``. Defaults to 'cpu'.
         keep_blocks: Of a plain ViT take only so many of the first blocks, and what
-            comes before them: patch embedding, positions and class token. The later
-            blocks and the last norm begin as without a file, as in MAE-lite's analysis
-            (arXiv 2205.14443). Defaults to None, all weights.
+            comes before them: patch embedding, positions and class token; the file
+            may be of a deeper one. The later blocks and the last norm begin as without
+            a file, as in MAE-lite's analysis (arXiv 2205.14443). Defaults to None, all
+            weights.
 
     Raises:
         ValueError: If ``keep_blocks`` is no whole number of 0 or more.

@@ -99,7 +99,8 @@ def _is_beyond(module: nn.Module, name: str) -> bool:
     for part in name.split('.'):
         child = module._modules.get(part)
         if child is None:
-            numbered = isinstance(module, nn.ModuleList | nn.Sequential)
-            return numbered and part.isdecimal() and int(part) >= len(module)
+            if not isinstance(module, nn.ModuleList | nn.Sequential):
+                return False
+            return part.isdecimal() and int(part) >= len(module)
         module = child
     return False

@@ -62,9 +62,10 @@ class EsViTSwin(SwinTransformer):
 
     Raises:
         ValueError: If ``arch`` is unknown or incomplete, an option is one that this
-            class sets itself, a stage does not exist, ``img_size`` is neither one number nor two, no multiple of ``patch_size`` or too small for
-            the last stage, a patch or window is smaller than 1, or ``drop_path_rate``
-            is outside [0, 1).
+            class sets itself, a stage does not exist, ``img_size`` is neither one
+            number nor two, no multiple of ``patch_size`` or too small for the last
+            stage, a patch or window is smaller than 1, or ``drop_path_rate`` is outside
+            [0, 1).
 
     Example:
         >>> import torch
