@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from mmengine.utils import is_installed
@@ -82,15 +82,16 @@ def get_model(
     weights, classes = (None, ()) if checkpoint is None else _read(checkpoint)
     if has_open_classes(cfg):
         cfg = fill_classes(copy.deepcopy(cfg), len(classes))
-    init_default_scope('mmpretrain')
-    model = MODELS.build(name_pretrained(cfg))
-    if checkpoint is None or weights is None:
-        # mmengine tells how each tensor began.
-        with only_warnings():
-            model.init_weights()
-    else:
-        _load_weights(model, weights, os.fspath(checkpoint))
-        check_heads(model, checkpoint)
+    # The caller may go on with models of another package.
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(name_pretrained(cfg))
+        if checkpoint is None or weights is None:
+            # mmengine tells how each tensor began.
+            with only_warnings():
+                model.init_weights()
+        else:
+            _load_weights(model, weights, os.fspath(checkpoint))
+            check_heads(model, checkpoint)
     model.eval()
     # Where mmpretrain's inferencers look for names of classes, and for a pipeline.
     model._dataset_meta = dict(classes=classes) if classes else {}

@@ -7,6 +7,18 @@ from typing import Any
 PRETRAINED = ('Pretrained', 'PretrainedInit', 'CheckedPretrainedInit')
 
 
+def loads_weights(init_cfg: Any) -> bool:
+    """Whether an ``init_cfg`` loads weights, alone or after others in a list.
+
+    Args:
+        init_cfg: A config, a list of configs or None.
+    """
+    alone = init_cfg is None or isinstance(init_cfg, Mapping)
+    return any(
+        type_name(cfg) in PRETRAINED for cfg in ([init_cfg] if alone else init_cfg)
+    )
+
+
 def type_name(cfg: Any, default: str = '') -> str:
     """The name of the class of a config, however its ``type`` is given.
 

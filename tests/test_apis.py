@@ -1,15 +1,20 @@
 import functools
+import json
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmpretrain.models import SimMIM
-from support.training import small_model
+from mmpretrain.registry import MODELS
+from support.training import SMALL_SWIN, small_model
 
 import esvit_plugin
 from esvit_plugin import get_model, list_models
+from esvit_plugin.evaluation.loading import load_backbone
+from esvit_plugin.evaluation.throughput import measure_backbone
 
 
 def saved(model, path):
@@ -137,3 +142,18 @@ def test_a_backbone_of_other_channels_is_for_plain_pytorch():
     model = get_model(dict(small_model(in_channels=4), data_preprocessor=rgb))
     view, _ = model.encode(torch.randn(1, 4, 64, 64))
     assert view.shape == (1, 128)
+
+
+@pytest.mark.parametrize('scope', [None, 'mmdet'])
+def test_the_default_scope_stays_that_of_the_caller(tmp_path, monkeypatch, scope):
+    scopes = {} if scope is None else {'own': DefaultScope('own', scope_name=scope)}
+    monkeypatch.setattr(DefaultScope, '_instance_dict', scopes)
+    path = saved(get_model(small_model()), tmp_path / 'whole.pth')
+    load_backbone(Config(dict(model=small_model())), path)
+    backbone = dict(type='ImageClassifier', backbone=SMALL_SWIN)
+    alone = saved(MODELS.build(SMALL_SWIN), tmp_path / 'alone.pth')
+    load_backbone(Config(dict(model=backbone)), alone)
+    (tmp_path / 'config.json').write_text(json.dumps(dict(model=backbone)))
+    measure_backbone(str(tmp_path / 'config.json'), 1, 64, seconds=0.01)
+    current = DefaultScope.get_current_instance()
+    assert (current and current.scope_name) == scope

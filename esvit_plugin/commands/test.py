@@ -25,6 +25,8 @@ from ..engine.options import (
     set_work_dir,
 )
 from ..evaluation.dumped_config import compare_dump
+from ..models.strict_loading import find_cut_off, find_misfits
+from ..models.swin_names import rename_last_norms
 
 
 class SaveMetricsHook(Hook):
@@ -71,15 +73,23 @@ def check_weights(model: nn.Module, weights: dict[str, Any], checkpoint: str) ->
         checkpoint: Its file.
 
     Raises:
-        ValueError: If weights are missing; the message names some of them.
+        ValueError: If weights are missing or of other shapes, or the checkpoint has
+            more blocks; the message names some of them.
     """
     while is_model_wrapper(model):
         model = model.get_submodule('module')
-    there = {name.removeprefix('module.') for name in weights}
+    there = {name.removeprefix('module.'): value for name, value in weights.items()}
+    rename_last_norms(model, there)
     missing = [name for name, _ in model.named_parameters() if name not in there]
-    if not missing:
-        return
     remedy = 'Test it with the config that it was trained with.'
+    if not missing:
+        wrong = find_misfits(model, there) or find_cut_off(model, there)
+        if wrong:
+            raise ValueError(
+                f'{checkpoint} is of another architecture than the '
+                f'{type(model).__name__} of the config: it has {wrong[0]}.\n{remedy}'
+            )
+        return
     if any(name.startswith('teacher.') for name in there):
         remedy = (
             'It is of a pre-training: evaluate it by esvit knn, or train a linear '

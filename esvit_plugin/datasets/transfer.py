@@ -140,7 +140,8 @@ class ArrayToBGR(BaseTransform):
 
     Required key: ``img``, uint8 of shape (H, W) or (H, W, 1), grey, or (H, W, 3), RGB.
     Modified key: ``img``, of shape (H, W, 3) in BGR. Added keys: ``img_shape`` and
-    ``ori_shape``, (H, W).
+    ``ori_shape``, (H, W). What an inferencer of mmpretrain has read is BGR already, and
+    stays as it is.
 
     Raises:
         ValueError: If the image has another shape.
@@ -148,6 +149,9 @@ class ArrayToBGR(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Convert one record."""
+        if 'img_shape' in results and not {'sample_idx', 'gt_label'} & set(results):
+            # Of no data set: an inferencer takes out mmcv's step, but not this one.
+            return results
         img = np.asarray(results['img'])
         if img.ndim == 2:
             img = img[..., None]

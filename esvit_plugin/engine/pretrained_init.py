@@ -18,14 +18,17 @@ from ..models.conversion.names import (
     find_network,
     must_convert,
 )
-from ..models.strict_loading import check_bias_tables, wants_whole_weights
+from ..models.strict_loading import (
+    check_bias_tables,
+    find_cut_off,
+    find_misfits,
+    wants_whole_weights,
+)
+from ..models.swin_names import rename_last_norms
 from ..type_names import PRETRAINED, type_name
 from .config_checks import dicts
 from .head_counts import check_heads
 from .keep_blocks import keep_first
-
-# Loading fits these to another window or image.
-_RESIZED = ('relative_position_bias_table', 'relative_position_index', 'pos_embed')
 
 
 def name_pretrained(model: Any) -> Any:
@@ -50,43 +53,57 @@ def name_pretrained(model: Any) -> Any:
 
 
 @contextlib.contextmanager
-def refuse_misfits(model: Any, path: str, prefix: str | None = None) -> Iterator[None]:
+def refuse_misfits(
+    model: Any, path: str, prefix: str | None = None, may_cut: bool = False
+) -> Iterator[None]:
     """Refuse a file without a tensor of a model, while mmengine loads it.
 
     mmengine only logs what does not fit, so that a file whose names or shapes are
     others, or lie under another prefix, trains from random weights. Some tensors may be
-    missing or left over, as in mmengine, except within ``whole_weights``.
+    missing or left over, as in mmengine, and heads may be of other sizes than in the
+    file, such as of other classes, except within ``whole_weights``.
 
     Args:
         model: The model, which may be wrapped for several processes.
         path: The file, for the message.
         prefix: Prefix of the model's names in it. Defaults to None, no prefix.
+        may_cut: Allow a file with more blocks than the backbone has.
+            Defaults to False.
 
     Raises:
         ValueError: If the file has none of its tensors, has to be converted, is of a
-            ViT with another number of heads, or is refused by the model; the message
-            names it and says what to do.
+            ViT with another number of heads, has weights of the backbone in other
+            shapes or of more blocks, or is refused by the model; the message names it
+            and says what to do.
     """
     model = model.module if is_model_wrapper(model) else model
     tensors = model.state_dict()
     own = set(tensors)
     strict = wants_whole_weights()
     check_heads(model, path)
+    has_backbone = any('backbone' in name.split('.') for name in own)
 
-    def check(_: nn.Module, state_dict: Mapping[str, Any], *args: Any) -> None:
+    def is_backbone(text: str) -> bool:
+        # A model without one is one itself, or a part with an init_cfg of its own.
+        return not has_backbone or 'backbone' in text.split()[0].split('.')
+
+    def find_more(state_dict: Mapping[str, Any]) -> list[str]:
+        if may_cut:
+            return []
+        return [name for name in find_cut_off(model, state_dict) if is_backbone(name)]
+
+    def check(_: nn.Module, state_dict: dict[str, Any], *args: Any) -> None:
+        rename_last_norms(model, state_dict)
         shared = own & set(state_dict)
         if must_convert(state_dict, own) or (own and not shared):
             raise ValueError(_explain(model, own, state_dict, path, prefix))
-        misfits = [
-            f'{name} {tuple(state_dict[name].shape)} instead of '
-            f'{tuple(tensors[name].shape)}'
-            for name in sorted(shared)
-            if state_dict[name].shape != tensors[name].shape
-            and not name.endswith(_RESIZED)
-        ]
         missing = sorted(n for n, _ in model.named_parameters() if n not in state_dict)
-        if misfits and len(misfits) == len(shared) or strict and (misfits or missing):
-            what = f'lacks {", ".join(missing[:3])}' if missing else f'has {misfits[0]}'
+        misfits = find_misfits(model, state_dict)
+        if not strict:
+            missing, misfits = [], [text for text in misfits if is_backbone(text)]
+        wrong = misfits or find_more(state_dict)
+        if wrong or missing:
+            what = f'lacks {", ".join(missing[:3])}' if missing else f'has {wrong[0]}'
             raise ValueError(
                 f'{path} is of another architecture than the {type(model).__name__} of '
                 f'the config: it {what}. Use the config of its architecture.'
@@ -151,9 +168,10 @@ class CheckedPretrainedInit(PretrainedInit):
         prefix: Prefix of the module's names in it. Defaults to None, no prefix.
         map_location: As for ``torch.load``. Defaults to 'cpu'.
         keep_blocks: Of a plain ViT take only so many of the first blocks, and what
-            comes before them: patch embedding, positions and class token. The later
-            blocks and the last norm begin as without a file, as in MAE-lite's analysis
-            (arXiv 2205.14443). Defaults to None, all weights.
+            comes before them: patch embedding, positions and class token; the file
+            may be of a deeper one. The later blocks and the last norm begin as without
+            a file, as in MAE-lite's analysis (arXiv 2205.14443). Defaults to None, all
+            weights.
 
     Raises:
         ValueError: If ``keep_blocks`` is no whole number of 0 or more.
@@ -185,7 +203,10 @@ class CheckedPretrainedInit(PretrainedInit):
                 :func:`~esvit_plugin.engine.keep_blocks.keep_first`.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(refuse_misfits(module, self.checkpoint, self.prefix))
+            cuts = self.keep_blocks is not None
+            stack.enter_context(
+                refuse_misfits(module, self.checkpoint, self.prefix, may_cut=cuts)
+            )
             if self.keep_blocks is not None:
                 kept = keep_first(module, self.keep_blocks, self.checkpoint)
                 stack.enter_context(kept)

@@ -3,7 +3,7 @@
 import ast
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,16 +83,18 @@ def write_features(
         images, batch_size, num_workers=num_workers, collate_fn=collate_images
     )
     backbone = model.backbone
-    last = LastBlocks(backbone, num_blocks)
+    # Other features need none of what these ask of a backbone.
+    last = LastBlocks(backbone, num_blocks) if 'last_blocks' in keys else None
 
     def extract(inputs: Tensor) -> dict[str, Tensor]:
-        with model.checked(inputs), last:
+        with model.checked(inputs), last or contextlib.nullcontext():
             outputs = backbone(inputs)
-        features = dict(
+        features: dict[str, Callable[[], Tensor]] = dict(
             pooled=lambda: take_view(backbone, outputs),
             regions=lambda: _regions(backbone, outputs),
-            last_blocks=last.features,
         )
+        if last:
+            features['last_blocks'] = last.features
         return {key: features[key]() for key in keys}
 
     bank = FeatureBank(len(images))

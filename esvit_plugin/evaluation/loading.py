@@ -4,14 +4,12 @@ import contextlib
 import copy
 import logging
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
-from mmpretrain.models.backbones import SwinTransformer
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -30,6 +28,7 @@ from ..models.conversion.names import (
     must_convert,
 )
 from ..models.strict_loading import check_bias_tables
+from ..models.swin_names import rename_last_norms
 from ..type_names import type_name
 from .frozen import FrozenBackbone
 from .images import IMAGENET
@@ -99,22 +98,23 @@ def load_backbone(
         depth = _bit_depth(config)
         return FrozenBackbone(backbone, model.data_preprocessor, network, depth)
     weights = _without_prefix(read_weights(checkpoint), 'module.')
-    init_default_scope('mmpretrain')
-    if name == AUTO:
-        backbone, weights = _recognised(weights, os.fspath(checkpoint))
-        normalisation: dict[str, Any] = IMAGENET
-    elif name.startswith(TIMM):
-        backbone, weights, normalisation = _timm(name, weights)
-    else:
-        cfg = find_model_config(config)
-        backbone = MODELS.build(copy.deepcopy(cfg['backbone']))
-        weights = _backbone_weights(backbone, weights, os.fspath(checkpoint))
-        normalisation = cfg.get('data_preprocessor') or IMAGENET
-    _load(backbone, weights, name, os.fspath(checkpoint))
-    check_heads(backbone, checkpoint)
-    return FrozenBackbone(
-        backbone, _preprocessor(normalisation), bit_depth=_bit_depth(config)
-    )
+    # The caller may go on with models of another package.
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        if name == AUTO:
+            backbone, weights = _recognised(weights, os.fspath(checkpoint))
+            normalisation: dict[str, Any] = IMAGENET
+        elif name.startswith(TIMM):
+            backbone, weights, normalisation = _timm(name, weights)
+        else:
+            cfg = find_model_config(config)
+            backbone = MODELS.build(copy.deepcopy(cfg['backbone']))
+            weights = _backbone_weights(backbone, weights, os.fspath(checkpoint))
+            normalisation = cfg.get('data_preprocessor') or IMAGENET
+        _load(backbone, weights, name, os.fspath(checkpoint))
+        check_heads(backbone, checkpoint)
+        return FrozenBackbone(
+            backbone, _preprocessor(normalisation), bit_depth=_bit_depth(config)
+        )
 
 
 def find_evaluated(name: str, options: dict[str, Any] | None = None) -> str | Config:
@@ -178,11 +178,11 @@ def network_of(config: str | os.PathLike | Config, student: bool = False) -> str
             raise ValueError(f'timm has no model {name}; timm.list_models() names all.')
     elif name != AUTO:
         cfg = find_model_config(config)
-        init_default_scope('mmpretrain')
         model_type = cfg['type']
         kind = type_name(cfg)
         by_name = isinstance(model_type, str)
-        model_class = MODELS.get(model_type) if by_name else model_type
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model_class = MODELS.get(model_type) if by_name else model_type
         if model_class is not None and issubclass(model_class, EsViT):
             return 'student' if student else 'teacher'
         if not isinstance(cfg.get('backbone'), dict):
@@ -230,15 +230,10 @@ def _recognised(
         cfg, converted = backbone_from_released(_without_heads(weights))
     except ValueError as error:
         raise ValueError(f'{checkpoint}: {error} {_REMEDY[AUTO]}') from error
-    if cfg['type'] == 'EsViTSwin':
-        if {'head.weight', 'head.fc.weight'} & set(weights):
-            # A classifier was trained with torch's default eps, EsViT with 1e-6.
-            cfg['norm_cfg'] = dict(type='LN', eps=1e-5)
-        # Large enough that the last map is not smaller than a window, which would
-        # otherwise shrink in that stage.
-        stages = sum('downsample.norm.weight' in name for name in weights)
-        least = cfg['window_size'] * cfg['patch_size'] * 2**stages
-        cfg.setdefault('img_size', max(224, least))
+    is_classifier = bool({'head.weight', 'head.fc.weight'} & set(weights))
+    if cfg['type'] == 'EsViTSwin' and is_classifier:
+        # A classifier was trained with torch's default eps, EsViT with 1e-6.
+        cfg['norm_cfg'] = dict(type='LN', eps=1e-5)
     return MODELS.build(cfg), converted
 
 
@@ -299,11 +294,7 @@ def _backbone_weights(
                 kept = rename_released(_without_heads(kept))
         if not own & set(kept) and must_convert(weights, own):
             raise ValueError(convert_first(checkpoint))
-    if isinstance(backbone, SwinTransformer):
-        # Old checkpoints call the last norm 'norm'. mmpretrain renames it when it loads
-        # a Swin, but not when it loads a class derived from that.
-        last = f'norm{backbone.num_layers - 1}.'
-        kept = {re.sub(r'^norm\.', last, n): v for n, v in kept.items()}
+    rename_last_norms(backbone, kept)
     return kept
 
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.analysis import FlopAnalyzer
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from torch.utils.benchmark import Timer
 
@@ -76,11 +76,11 @@ def measure_backbone(
     Returns:
         The measurements.
     """
-    init_default_scope('mmpretrain')
     cfg = backbone_config(config, options)
     if device == 'cpu' and type_name(cfg.get('norm_cfg')) in _SYNCED:
         cfg['norm_cfg'] = dict(type='BN')
-    model = MODELS.build(cfg)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg)
     model.eval()
     model.to(device)
     images = torch.randn(batch_size, 3, size, size, device=device)

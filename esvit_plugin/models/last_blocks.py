@@ -34,7 +34,8 @@ class LastBlocks:
 
     For stages the blocks' outputs are mean-pooled, or their global token is taken
     where they have one; those of the last stage pass the final norm first. For a
-    ``VisionTransformer`` it is the class tokens, all of them normalised. A backbone
+    ``VisionTransformer`` it is the class tokens, all of them normalised unless it has
+    no final norm. A backbone
     without known blocks, e.g. a ResNet, gives its pooled last map, whatever
     ``num_blocks`` says, as the paper does.
 
@@ -131,6 +132,14 @@ def has_blocks(backbone: nn.Module) -> bool:
     return _layout(backbone) is not None
 
 
+def needs_last_norm(backbone: Any, last: int) -> str:
+    """What to tell about stages of which the last has no norm."""
+    return (
+        f'{type(backbone).__name__}: features of the last blocks need the last norm; '
+        f'add {last} to out_indices={tuple(backbone.out_indices)}.'
+    )
+
+
 def mean_pool(_block: nn.Module, tokens: Tensor) -> Tensor:
     """Mean (B, C) of tokens (B, ..., C)."""
     return tokens.flatten(1, -2).mean(1)
@@ -141,12 +150,17 @@ def _layout(backbone: Any) -> BlockLayout | None:
         return backbone.block_layout()
     if isinstance(backbone, SwinTransformer):
         blocks = [block for stage in backbone.stages for block in stage.blocks]
-        norm = getattr(backbone, f'norm{backbone.num_layers - 1}')
+        last = backbone.num_layers - 1
+        if last not in backbone.out_indices:
+            raise ValueError(needs_last_norm(backbone, last))
+        norm = getattr(backbone, f'norm{last}')
         return BlockLayout(blocks, norm, backbone.depths[-1], mean_pool)
     if isinstance(backbone, VisionTransformer) and backbone.num_extra_tokens:
         layers = backbone.layers
-        # The last layer's output is normalised outside it, like the others' here.
-        return BlockLayout(layers, backbone.ln1, len(layers), _class_token)
+        # The last layer's output is normalised outside it, like the others' here, or
+        # none is: networks that are fine-tuned on pooled patches have no such norm.
+        norm = backbone.ln1 if backbone.final_norm else nn.Identity()
+        return BlockLayout(layers, norm, len(layers), _class_token)
     return None
 
 

@@ -7,10 +7,13 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmpretrain import ImageClassificationInferencer
 from mmpretrain.registry import DATASETS
+from PIL import Image
 from support import made_up_transfer
 from support.paths import CONFIGS
 
+from esvit_plugin import get_model
 from esvit_plugin.datasets import (
     FER2013,
     GTSRB,
@@ -162,6 +165,27 @@ def test_arrays_become_bgr(shape):
     assert found['img_shape'] == found['ori_shape'] == (4, 6)
     with pytest.raises(ValueError, match=r'got \(4, 6, 2\)'):
         ArrayToBGR()(dict(img=np.zeros((4, 6, 2), np.uint8)))
+
+
+def test_an_inferencer_sees_the_colours_of_the_file(tmp_path):
+    """It reads BGR before the pipeline, of which it takes out mmcv's step alone."""
+    path = str(tmp_path / 'red.png')
+    Image.new('RGB', (8, 8), (255, 0, 0)).save(path)
+    model = get_model(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='LeNet5', num_classes=2),
+            head=dict(type='ClsHead'),
+        )
+    )
+    pipeline = [dict(type='ArrayToBGR'), dict(type='PackInputs')]
+    dataset = dict(type='CustomDataset', pipeline=pipeline)
+    model._config = Config(dict(test_dataloader=dict(dataset=dataset)))
+    (batch,) = ImageClassificationInferencer(model).preprocess([path])
+    assert batch['inputs'][0, :, 0, 0].tolist() == [0, 0, 255]
+    # The same picture of a data set, which has RGB.
+    record = dict(img=np.array(Image.open(path)), gt_label=0, sample_idx=0)
+    assert ArrayToBGR()(record)['img'][0, 0].tolist() == [0, 0, 255]
 
 
 def memes(tmp_path, labels):

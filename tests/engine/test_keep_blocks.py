@@ -198,3 +198,14 @@ def test_a_fine_tuning_config_takes_it_with_layer_decay(weights):
     params = dict(model.backbone.named_parameters())
     first, second, third = (rates[params[name]] for name in names)
     assert first == pytest.approx(0.65 * second) == pytest.approx(0.65**2 * third)
+
+
+def test_the_first_blocks_may_be_of_a_deeper_vit(tmp_path):
+    deeper = dict(VIT, arch=dict(VIT['arch'], num_layers=5))
+    weights, path = drawn(deeper), str(tmp_path / 'deeper.pth')
+    torch.save(weights, path)
+    found = initialised(VIT, path, None, keep_blocks=2)
+    name = 'layers.1.attn.qkv.weight'
+    assert torch.equal(found[name], weights[name])
+    with pytest.raises(ValueError, match=r'of another architecture .* has layers\.3\.'):
+        initialised(VIT, path, None)

@@ -5,13 +5,17 @@ import argparse
 import pytest
 import torch
 from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from support.paths import CONFIGS
 from support.training import SMALL_SWIN, build_runner, small_model
 
 from esvit_plugin import get_model
+from esvit_plugin.commands.test import check_weights
 from esvit_plugin.engine import CheckedPretrainedInit
 from esvit_plugin.engine.configs import load_config
+from esvit_plugin.engine.pretrained_init import refuse_misfits
+from esvit_plugin.models.strict_loading import whole_weights
 
 
 @pytest.fixture
@@ -91,6 +95,100 @@ def test_other_names_are_refused(files, name, prefix, message):
         initialised(paths[name], prefix)
 
 
+WIDER = dict(embed_dims=32, depths=[1, 1, 2, 1], num_heads=[2, 4, 8, 16])
+MORE_HEADS = dict(embed_dims=16, depths=[1, 1, 2, 1], num_heads=[2, 4, 8, 16])
+
+
+def classifier(arch=SMALL_SWIN['arch'], num_classes=2, **options):
+    """Config of a small classifier."""
+    return dict(
+        type='ImageClassifier',
+        backbone={**SMALL_SWIN, 'arch': arch, **options},
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(
+            type='LinearClsHead',
+            num_classes=num_classes,
+            in_channels=arch['embed_dims'] * 8,
+        ),
+    )
+
+
+def load_into(model, path):
+    with refuse_misfits(model, path):
+        load_checkpoint(model, path)
+
+
+@pytest.mark.parametrize('arch', [WIDER, MORE_HEADS])
+def test_a_backbone_of_other_sizes_is_refused(tmp_path, arch):
+    path = str(tmp_path / 'other.pth')
+    torch.save(get_model(classifier(arch)).state_dict(), path)
+    with pytest.raises(ValueError, match=r'other\.pth is of another arch.*EsViTSwin'):
+        initialised(path, 'backbone.')
+    message = r'other\.pth is of another arch.*ImageClassifier .* has backbone\.\S+ \('
+    with pytest.raises(ValueError, match=message):
+        load_into(get_model(classifier()), path)
+
+
+DEEPER = dict(embed_dims=16, depths=[1, 1, 3, 1], num_heads=[1, 2, 4, 8])
+
+
+def test_a_deeper_backbone_is_not_cut(tmp_path):
+    path = str(tmp_path / 'deeper.pth')
+    weights = get_model(classifier(DEEPER)).state_dict()
+    torch.save(weights, path)
+    target = get_model(classifier())
+    message = r'deeper\.pth is of another arch.* has \S*stages\.2\.blocks\.2\.'
+    with pytest.raises(ValueError, match=message):
+        initialised(path, 'backbone.')
+    with pytest.raises(ValueError, match=message):
+        load_into(target, path)
+    with pytest.raises(ValueError, match=message):
+        check_weights(target, weights, path)
+    # What is no block may be left over, and a head may have more layers.
+    extras = {'backbone.mask_token': torch.ones(1), 'head.layers.7.bias': torch.ones(1)}
+    torch.save({**target.state_dict(), **extras}, path)
+    load_into(target, path)
+    check_weights(target, {**target.state_dict(), **extras}, path)
+
+
+@pytest.mark.parametrize('kind', ['EsViTSwin', 'SwinTransformer'])
+def test_published_names_of_the_last_norm_are_known(tmp_path, kind):
+    options = dict(pad_small_map=True) if kind == 'SwinTransformer' else {}
+    cfg = classifier(type=kind, drop_path_rate=0.0, **options)
+    source = get_model(cfg).state_dict()
+    source['backbone.norm3.weight'] += 1
+    old = {name.replace('norm3.', 'norm.'): value for name, value in source.items()}
+    old['backbone.stages.0.blocks.0.attn.attn_mask'] = torch.ones(1)
+    path = str(tmp_path / 'published.pth')
+    torch.save(dict(state_dict=old), path)
+
+    target = get_model(cfg)
+    load_into(target, path)
+    init = dict(type='Pretrained', checkpoint=path, prefix='backbone.')
+    linear = MODELS.build(dict(cfg['backbone'], init_cfg=init))
+    with whole_weights():
+        linear.init_weights()
+    check_weights(target, old, path)
+    for backbone in (target.backbone, linear, get_model(cfg, path).backbone):
+        assert torch.equal(backbone.norm3.weight, source['backbone.norm3.weight'])
+
+
+def test_a_test_refuses_a_head_of_other_classes():
+    weights = get_model(classifier(num_classes=5)).state_dict()
+    with pytest.raises(ValueError, match=r'head\.fc\.bias \(5,\) instead of \(2,\)'):
+        check_weights(get_model(classifier()), weights, 'five.pth')
+
+
+def test_another_window_and_a_head_of_other_classes_are_allowed(tmp_path):
+    path = str(tmp_path / 'other.pth')
+    source = get_model(classifier(num_classes=5, window_size=3))
+    torch.save(source.state_dict(), path)
+    target = get_model(classifier())
+    load_into(target, path)
+    name = 'backbone.stages.3.blocks.0.ffn.layers.1.weight'
+    assert torch.equal(target.state_dict()[name], source.state_dict()[name])
+
+
 def test_a_config_takes_what_the_message_says():
     path = CONFIGS / 'linear' / 'linear_swin_t.py'
     cfg = load_config(str(path), {'model.backbone.init_cfg.prefix': None})
@@ -111,13 +209,7 @@ def test_load_from_is_checked_too(files, tmp_path):
         other = runner(tmp_path / name, load_from=paths[name])
         with pytest.raises(ValueError, match=rf'{name}\.pth: .*{message}'):
             other.load_or_resume()
-    classifier = dict(
-        type='ImageClassifier',
-        backbone=SMALL_SWIN,
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=2, in_channels=128),
-    )
-    other = runner(tmp_path / 'c', model=classifier, load_from=paths['plain'])
+    other = runner(tmp_path / 'c', model=classifier(), load_from=paths['plain'])
     with pytest.raises(ValueError, match=r'of its backbone alone: set model\.backbone'):
         other.load_or_resume()
 

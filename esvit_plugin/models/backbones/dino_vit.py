@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from mmpretrain.models.backbones import VisionTransformer
+from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ...type_names import PRETRAINED, type_name
+from ...type_names import loads_weights
+from .frozen_vit import FreezableVisionTransformer
 
 
 @MODELS.register_module()
-class DINOVisionTransformer(VisionTransformer):
+class DINOVisionTransformer(FreezableVisionTransformer):
     """mmpretrain's ``VisionTransformer`` that starts as DINO's does (arXiv 2104.14294).
 
     Same layers, options and parameter names; only fresh weights differ. Those of all
@@ -37,9 +38,11 @@ class DINOVisionTransformer(VisionTransformer):
 
     def init_weights(self) -> None:
         """Draw the weights, or load those of a ``Pretrained`` in ``init_cfg``."""
-        super().init_weights()
-        if type_name(self.init_cfg) in PRETRAINED:
+        if loads_weights(self.init_cfg):
+            # Past VisionTransformer's, which draws positions over those of a list.
+            BaseModule.init_weights(self)
             return
+        super().init_weights()
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)
         for module in self.layers.modules():

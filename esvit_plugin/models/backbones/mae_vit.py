@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
+from mmengine.model import BaseModule
 from mmpretrain.models.selfsup import MAEViT
 from mmpretrain.models.utils import build_2d_sincos_position_embedding
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ...type_names import PRETRAINED, type_name
+from ...type_names import loads_weights
 from ..layers.attention_scores import vit_scores
 
 
@@ -62,14 +63,15 @@ class MAELiteViT(MAEViT):
 
     def init_weights(self) -> None:
         """Draw the weights, or load those of a ``Pretrained`` in ``init_cfg``."""
-        loads = type_name(self.init_cfg) in PRETRAINED
+        loads = loads_weights(self.init_cfg)
         if not loads:
             super().init_weights()
         positions = mae_positions(self.patch_resolution[0], self.embed_dims)
         self.pos_embed.data.copy_(positions)
         if loads:
-            # MAEViT's own method would draw some of them anew.
-            super(MAEViT, self).init_weights()
+            # MAEViT's own method would draw some of them anew, as VisionTransformer's
+            # would the positions of a list.
+            BaseModule.init_weights(self)
 
     def random_masking(
         self, x: Tensor, mask_ratio: float = 0.75, ids_shuffle: Tensor | None = None

@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
-from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.utils import build_2d_sincos_position_embedding
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ...type_names import PRETRAINED, type_name
+from ...type_names import loads_weights
+from .frozen_vit import FreezableVisionTransformer
 
 POSITIONS = ('sincos', 'learned', 'none')
 
@@ -24,7 +24,7 @@ def _arch(width: int, depth: int, heads: int) -> dict[str, int]:
 
 
 @MODELS.register_module()
-class MoCoV3VisionTransformer(VisionTransformer):
+class MoCoV3VisionTransformer(FreezableVisionTransformer):
     """ViT of MoCo v3 (arXiv 2104.02057), as of its program.
 
     mmpretrain's ``MoCoV3ViT`` has the same weights, names and initial values; it lacks
@@ -55,7 +55,7 @@ class MoCoV3VisionTransformer(VisionTransformer):
 
     # Not mmpretrain's table, which is that of all of its ViTs.
     arch_zoo = {
-        **VisionTransformer.arch_zoo,
+        **FreezableVisionTransformer.arch_zoo,
         **dict.fromkeys(['mocov3-t', 'mocov3-tiny'], _arch(192, 12, 12)),
         **dict.fromkeys(['mocov3-s', 'mocov3-small'], _arch(384, 12, 12)),
         'mocov3-conv-small': _arch(384, 11, 12),
@@ -97,13 +97,15 @@ class MoCoV3VisionTransformer(VisionTransformer):
         if position != 'learned':
             self.pos_embed.requires_grad_(False)
         self._set_positions()
+        # Freezes the stem, too, which was made last.
+        self.train()
 
     @torch.no_grad()
     def init_weights(self) -> None:
         """Draw the initial weights, or load those of ``init_cfg``."""
         # Past VisionTransformer's, which draws positions.
         BaseModule.init_weights(self)
-        if type_name(self.init_cfg) in PRETRAINED:
+        if loads_weights(self.init_cfg):
             return
         self._set_positions()
         if not self.conv_stem:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checks import check_at_least, check_drop_path, check_image, check_stages
-from ..last_blocks import BlockLayout, mean_pool
+from ..last_blocks import BlockLayout, mean_pool, needs_last_norm
 
 
 class MultiStageBackbone(BaseBackbone):
@@ -162,10 +162,7 @@ class MultiStageBackbone(BaseBackbone):
         """
         last = self.num_layers - 1
         if last not in self.out_indices:
-            raise ValueError(
-                f'{type(self).__name__}: features of the last blocks need the last '
-                f'norm; add {last} to out_indices={self.out_indices}.'
-            )
+            raise ValueError(needs_last_norm(self, last))
         blocks = [block for stage in self.stages for block in stage.blocks]
         return BlockLayout(
             blocks, getattr(self, f'norm{last}'), self.depths[-1], self._pool

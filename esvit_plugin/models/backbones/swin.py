@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.model import ModuleList
+from mmengine.model import BaseModule, ModuleList
 from mmpretrain.models.backbones import SwinTransformer
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...type_names import loads_weights
 from ..checks import (
     check_at_least,
     check_drop_path,
@@ -15,6 +16,7 @@ from ..checks import (
     check_stages,
     height_and_width,
 )
+from ..swin_names import load_old_names
 from ..utils import resize_bias_table
 from .swin_blocks import FusedPatchMerging, FusedSwinBlock
 
@@ -59,10 +61,11 @@ class EsViTSwin(SwinTransformer):
             ``drop_rate``, ``in_channels``, ...
 
     Raises:
-        ValueError: If ``arch`` is unknown, a stage does not exist, ``img_size`` is
-            neither one number nor two, no multiple of ``patch_size`` or too small for
-            the last stage, a patch or window is smaller than 1, or ``drop_path_rate``
-            is outside [0, 1).
+        ValueError: If ``arch`` is unknown or incomplete, an option is one that this
+            class sets itself, a stage does not exist, ``img_size`` is neither one
+            number nor two, no multiple of ``patch_size`` or too small for the last
+            stage, a patch or window is smaller than 1, or ``drop_path_rate`` is outside
+            [0, 1).
 
     Example:
         >>> import torch
@@ -91,8 +94,10 @@ class EsViTSwin(SwinTransformer):
                 f'{sorted(self.arch_zoo)} or give a dict with embed_dims, depths '
                 'and num_heads.'
             )
-        settings = self.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
-        stages = len(settings['depths'])
+        stages = _count_stages(
+            self.arch_zoo[arch.lower()] if isinstance(arch, str) else arch
+        )
+        _check_own(kwargs)
         check_stages('EsViTSwin', stages, out_indices, frozen_stages)
         check_drop_path('EsViTSwin', drop_path_rate)
         check_at_least('EsViTSwin', 1, 'the paper uses 4', patch_size=patch_size)
@@ -149,6 +154,14 @@ class EsViTSwin(SwinTransformer):
         # Freezes stages; a runner may wrap the model for several processes first.
         self.train()
 
+    def init_weights(self) -> None:
+        """Draw the weights, or load those of a ``Pretrained`` in ``init_cfg``."""
+        if loads_weights(self.init_cfg):
+            # mmpretrain's own draws absolute positions over those of a list.
+            BaseModule.init_weights(self)
+        else:
+            super().init_weights()
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Run the stages on images (B, 3, H, W).
 
@@ -160,6 +173,13 @@ class EsViTSwin(SwinTransformer):
         """
         check_image('EsViTSwin', x, self.patch_size)
         return super().forward(x)
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load weights; of older checkpoints of mmpretrain's Swin, too."""
+        load_old_names(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _prepare_relative_position_bias_table(
         self, state_dict: dict, prefix: str, *_: Any
@@ -180,6 +200,43 @@ class EsViTSwin(SwinTransformer):
         """Switch the mode; mmpretrain's own returns None."""
         super().train(mode)
         return self
+
+
+def _count_stages(arch: dict) -> int:
+    """Number of stages of an ``arch``, which must be complete."""
+    keys = ('embed_dims', 'depths', 'num_heads')
+    complete = all(arch.get(key) for key in keys)
+    if not complete or len(arch['num_heads']) != len(arch['depths']):
+        raise ValueError(
+            'EsViTSwin: arch needs embed_dims, one number, and depths and num_heads, '
+            f'lists of one length, got {arch}.'
+        )
+    for stage, number in enumerate(arch['num_heads']):
+        width = arch['embed_dims'] * 2**stage
+        if width % number:
+            raise ValueError(
+                f'EsViTSwin: stage {stage} has {width} channels, which cannot be '
+                f'parted among {number} heads; got {arch}.'
+            )
+    return len(arch['depths'])
+
+
+def _check_own(options: dict[str, Any]) -> None:
+    """Refuse options of mmpretrain's Swin that the window rule decides here.
+
+    Args:
+        options: Those given; ``pad_small_map=True``, which says what is so anyway, is
+            taken out.
+    """
+    if options.get('pad_small_map') is True:
+        del options['pad_small_map']
+    wrong = {'pad_small_map', 'stage_cfgs', 'patch_cfg'} & set(options)
+    if wrong:
+        raise ValueError(
+            f'EsViTSwin sets {" and ".join(sorted(wrong))} itself, to pad small maps '
+            "and keep the windows of img_size: leave it out, or use mmpretrain's "
+            'SwinTransformer.'
+        )
 
 
 def _attention(grid: int, window_size: int) -> dict:

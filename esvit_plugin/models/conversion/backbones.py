@@ -27,6 +27,8 @@ Weights = Mapping[str, Tensor]
 ARCH = 'Pass another --arch, if the weights are of one.'
 # The last layer of MoCo v3's convolutional stem.
 _STEM_END = 'patch_embed.proj.12.weight'
+# What Swins are made for where nothing is said.
+_IMG_SIZE = 224
 # ViT-Tiny, Small, Base and Large; huge ones have other heads.
 _VIT_WIDTHS = (192, 384, 768, 1024)
 
@@ -222,8 +224,11 @@ def _swin_config(state_dict: Weights) -> dict[str, Any]:
         window_size=first,
         patch_size=patch.shape[-1],
     )
-    if last < first:  # the last window is the last grid
-        config['img_size'] = last * patch.shape[-1] * 2 ** (len(depths) - 1)
+    least = last * patch.shape[-1] * 2 ** (len(depths) - 1)
+    # A window that is smaller than those before is the last grid; others must not be
+    # larger than it, or they would shrink: 12 x 12 ones are of 384 px.
+    if last < first or least > _IMG_SIZE:
+        config['img_size'] = least
     return config
 
 

@@ -16,7 +16,7 @@ from ...torch_calls import (
     foreach_clamp_min_,
     foreach_mul_,
 )
-from ...type_names import PRETRAINED, type_name
+from ...type_names import loads_weights
 from ..backbones.timm_module import wrap_timm
 from ..checks import check_normalised
 from ..utils import mark_sizes, upcast
@@ -162,7 +162,11 @@ class EsViT(BaseSelfSupervisor):
             pairs.append(('region_neck', 'region_head'))
         # mmpretrain's Swin and others list the width of each stage.
         widths = getattr(self.backbone, 'num_features', None)
-        width = widths[-1] if isinstance(widths, (list, tuple)) else None
+        width = None
+        if isinstance(widths, (list, tuple)):
+            # Maps come in the order of the stages.
+            stages = getattr(self.backbone, 'out_indices', None) or (-1,)
+            width = widths[max(i % len(widths) for i in stages)]
         for neck_name, head_name in pairs:
             neck, head = getattr(self, neck_name), getattr(self, head_name)
             if width is not None and neck.in_channels != width:
@@ -185,10 +189,7 @@ class EsViT(BaseSelfSupervisor):
         A checkpoint given by ``pretrained`` or ``init_cfg`` keeps its own teacher.
         """
         super().init_weights()
-        init_cfgs = (
-            self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
-        )
-        if not any(type_name(cfg) in PRETRAINED for cfg in init_cfgs):
+        if not loads_weights(self.init_cfg):
             for name, part in self._student_parts():
                 _copy_state(part, self.teacher[name])
 

@@ -73,3 +73,35 @@ def test_wrapped_before_it_is_trained(name, one_process):
     wrapped.train()
     for _ in range(3):
         wrapped(torch.randn(2, 3, 64, 64))[-1].square().sum().backward()
+
+
+VIT = dict(
+    arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
+    img_size=32,
+    out_type='raw',
+    drop_path_rate=0.5,
+    frozen_stages=1,
+)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(type='DINOVisionTransformer'),
+        dict(type='MoCoV3VisionTransformer'),
+        dict(type='MoCoV3VisionTransformer', conv_stem=True),
+    ],
+)
+def test_frozen_blocks_of_a_vit_stay_so(options):
+    model = MODELS.build({**VIT, **options})
+    built = trained(model)
+    for _ in range(2):
+        for part in (model.patch_embed, model.layers[0]):
+            assert not any(module.training for module in part.modules())
+            assert not any(param.requires_grad for param in part.parameters())
+        assert model.layers[1].training and trained(model) == built
+        before = {k: v.clone() for k, v in model.patch_embed.state_dict().items()}
+        model(torch.randn(2, 3, 32, 32))
+        for name, value in model.patch_embed.state_dict().items():
+            assert torch.equal(value, before[name]), name
+        assert model.eval().train() is model

@@ -217,3 +217,31 @@ def test_pooled_blocks():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         EsViTSwin(**options)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            dict(arch=dict(embed_dims=16, num_heads=[1, 2])),
+            'arch needs embed_dims, one number, and depths and num_heads, lists of',
+        ),
+        (
+            dict(arch=dict(embed_dims=16, depths=[1, 1, 1], num_heads=[1, 2])),
+            r'of one length, got .*num_heads.: \[1, 2\]',
+        ),
+        (
+            dict(arch=dict(embed_dims=16, depths=[1, 1], num_heads=[1, 3])),
+            'stage 1 has 32 channels, which cannot be parted among 3 heads',
+        ),
+        (dict(pad_small_map=False), 'sets pad_small_map itself, .* leave it out'),
+        (dict(stage_cfgs=[], patch_cfg={}), 'sets patch_cfg and stage_cfgs itself'),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(ValueError, match=f'EsViTSwin.*{message}'):
+        MODELS.build({**SMALL_SWIN, **options, 'type': 'EsViTSwin'})
+
+
+def test_small_maps_may_be_said_to_be_padded():
+    MODELS.build(dict(SMALL_SWIN, pad_small_map=True))

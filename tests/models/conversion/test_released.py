@@ -8,11 +8,14 @@ import torch
 from mmpretrain.registry import MODELS
 from support import released_layouts
 from support.released_layouts import RULES, bare, without
+from timm.models.swin_transformer import SwinTransformer
 
 from esvit_plugin.models.conversion.backbones import (
     RELEASED_ARCHS,
     backbone_from_released,
+    check_fit,
 )
+from esvit_plugin.models.conversion.files import find_released_backbone
 from esvit_plugin.models.conversion.names import (
     MARKERS,
     must_convert,
@@ -71,6 +74,19 @@ def resnet_weights():
 def test_what_is_found_from_the_weights():
     cfg, _ = backbone_from_released(resnet_weights())
     assert cfg == dict(type='ResNet', depth=18)
+
+
+def test_a_swin_of_larger_windows_is_of_larger_images():
+    """Windows of 12 x 12 positions are of 384 px: at 224 px the last map has 7 x 7."""
+    model = SwinTransformer(
+        384, embed_dim=12, depths=(1, 1, 1, 1), num_heads=(3, 6, 12, 24), window_size=12
+    )
+    cfg, weights = backbone_from_released(
+        {k: v for k, v in model.state_dict().items() if not k.startswith('head.')}
+    )
+    assert (cfg['window_size'], cfg['img_size']) == (12, 384)
+    check_fit(cfg, weights)
+    assert find_released_backbone(dict(model=model.state_dict())).config == cfg
 
 
 def test_weights_that_do_not_fit_are_refused():

@@ -260,6 +260,17 @@ def test_parts_that_do_not_fit_are_refused(cfg, message):
         MODELS.build(cfg)
 
 
+def test_the_width_is_that_of_the_last_map_that_is_returned():
+    """An earlier stage may be trained, which gives narrower maps."""
+    narrow = dict(in_channels=64)
+    parts = dict(backbone=dict(out_indices=(1, 2)), neck=narrow, region_neck=narrow)
+    model = MODELS.build(change(**parts))
+    view, regions = model.encode(torch.randn(1, 3, 64, 64))
+    assert view.shape[-1] == regions.shape[-1] == 64
+    with pytest.raises(ValueError, match='EsViTSwin has 64 channels'):
+        MODELS.build(change(backbone=dict(out_indices=(1, 2))))
+
+
 def test_necks_state_the_number_of_prototypes():
     cfg = change(region_neck=dict(out_channels=48))
     for name in ('head', 'region_head'):
