@@ -30,12 +30,12 @@ class RecoveryHook(Hook):
     """Ends a run that is signalled with a checkpoint, and saves inside epochs.
 
     SIGTERM, SIGUSR1 (Slurm's warning: ``--signal=USR1@120``), SIGHUP and one Ctrl-C
-    end the run after the current iteration: ``recovery.pth`` is written into the work folder,
-    one line says how to go on, and the exit code is 128 + the signal. A second Ctrl-C
-    ends it at once. A signal may reach any process of several: after each iteration
-    they agree, on the CPU, so that no GPU is waited for. While accumulating gradients
-    the next step of the optimiser is waited for. During an evaluation it is left, and
-    done from its beginning on ``--resume``.
+    end the run after the current iteration: ``recovery.pth`` is written into the work
+    folder, one line says how to go on, and the exit code is 128 + the signal. A second
+    Ctrl-C ends it at once. A signal may reach any process of several: after each
+    iteration they agree, on the CPU, so that no GPU is waited for. While accumulating
+    gradients the next step of the optimiser is waited for. During an evaluation it is
+    left, and done from its beginning on ``--resume``.
 
     ``recovery.pth`` is the only file of its kind, replaced by the next;
     ``EsViTRunner`` goes on from there inside the epoch.
