@@ -25,13 +25,15 @@ UNFINISHED = '.part'
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike) -> Iterator[str]:
+def atomic_file(path: str | os.PathLike, shared: bool = False) -> Iterator[str]:
     """Write a file that appears under its name only when it is whole.
 
     Args:
         path: The file, whose folder is made where there is none. A file that is there
             already stays until the new one is complete, and if writing fails (a full
             disk, an interruption).
+        shared: Whether other processes may write the same file meanwhile. What a kill
+            leaves of it is not written over then. Defaults to False.
 
     Yields:
         The path to write to, in the same folder and with the same ending.
@@ -45,8 +47,8 @@ def atomic_file(path: str | os.PathLike) -> Iterator[str]:
     """
     folder, name = os.path.split(os.fspath(path))
     stem, ending = os.path.splitext(name)
-    # Another process may write the same file.
-    unfinished = os.path.join(folder, f'.{stem}.{os.getpid()}{UNFINISHED}{ending}')
+    own = f'.{os.getpid()}' if shared else ''
+    unfinished = os.path.join(folder, f'.{stem}{own}{UNFINISHED}{ending}')
     try:
         os.makedirs(folder or os.curdir, exist_ok=True)
         yield unfinished

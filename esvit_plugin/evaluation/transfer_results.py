@@ -116,7 +116,10 @@ def write_columns(path: str, columns: list[Column]) -> None:
     content: dict[str, Any] = dict(columns[0])
     if len(columns) > 1:
         content['against'] = columns[1]
-    with atomic_file(path) as part, open(part, 'w', encoding='utf-8') as file:
+    with (
+        atomic_file(path, shared=True) as part,
+        open(part, 'w', encoding='utf-8') as file,
+    ):
         json.dump(content, file, indent=2)
 
 

@@ -75,14 +75,18 @@ def test_an_atomic_file_is_whole_or_the_old_one(tmp_path):
 
 def test_processes_that_write_the_same_file_do_not_meet(tmp_path, monkeypatch):
     path = tmp_path / 'out.txt'
-    with atomic_file(path) as mine, open(mine, 'w') as file:
+    with atomic_file(path, shared=True) as mine, open(mine, 'w') as file:
         file.write('mine')
         monkeypatch.setattr(os, 'getpid', lambda: 1)
-        with atomic_file(path) as other, open(other, 'w') as another:
+        with atomic_file(path, shared=True) as other, open(other, 'w') as another:
             another.write('other')
         assert path.read_text() == 'other'
     assert path.read_text() == 'mine'
-    assert os.listdir(tmp_path) == ['out.txt']
+    # What a kill has left of others is written over.
+    (tmp_path / '.out.part.txt').write_text('left')
+    with atomic_file(path) as alone, open(alone, 'w') as file:
+        file.write('alone')
+    assert os.listdir(tmp_path) == ['out.txt'] and path.read_text() == 'alone'
 
 
 def test_logs_and_numpy_values_load_and_text_to_run_is_dropped(tmp_path):
