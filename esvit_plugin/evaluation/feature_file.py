@@ -250,8 +250,8 @@ def _read(path: str, names: Sequence[str] | None = None) -> dict[str, np.ndarray
                 members = file.zip.namelist() if file.zip else []
                 wanted = file.files if names is None else {*names} & {*file.files}
                 arrays = {name: file[name] for name in wanted}
-                is_whole = all(name.endswith('.npy') for name in members)
-                is_whole = is_whole and bool(members)
+                is_npy = [name.endswith('.npy') for name in members]
+                is_whole = bool(is_npy) and all(is_npy)
         except MemoryError:
             raise MemoryError(f'{path} does not fit into memory.') from None
         except Exception:  # zipfile, its decoders and numpy have many kinds
